@@ -1,0 +1,250 @@
+/* raft.h - the Raft protocol of one group, as a pure step function.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose:    decides; the replica (replica/) does. Inputs: messages, ticks, proposals, completions. Outputs: what to
+ *             persist, send, apply and answer, taken with raft_ready. No clock, no I/O.
+ * Source:     Ongaro's dissertation (2014): 3 (Raft), 3.10 transfer, 4.3 joint consensus, 6.4 reads, 9.6 pre-vote; the
+ *             CTRL paper (FAST '18) for suspect logs; liveness.h for leases.
+ * Leases:     a follower's answer to the leader FORTIFIES the leader's term: it carries the epoch under which the
+ *             follower's store supports the leader's store. While that support lasts, the follower neither campaigns nor
+ *             grants a (pre-)vote to another. The leader's lease lasts as long as a quorum's support does. Groups send
+ *             no periodic heartbeats of their own: a quiet group is silent.
+ * Ownership:  the caller owns struct raft; entries are counted references. Outputs in raft_ready point into the raft
+ *             and are valid until the next call.
+ * Threading:  one owner. now_ns comes in with each call and never falls.
+ * Errors:     proposals answer ST_NOT_LEADER, ST_OVERLOADED (uncommitted bytes at the bound), ST_BUSY (transfer or
+ *             config change under way). Malformed messages are the decoder's business; here they are ignored if stale.
+ * Invariants: numbered in README.md; raft_check tests them and is called at the end of every step. */
+#ifndef CAIRN_CONSENSUS_RAFT_H
+#define CAIRN_CONSENSUS_RAFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/hlc.h"
+#include "base/status.h"
+#include "consensus/entry.h"
+#include "consensus/liveness.h"
+
+#define RAFT_MEMBERS_MAX 16
+
+enum { /* raft_member.roles: bits */
+    RAFT_VOTER = 1,     /* in the (incoming) voter set */
+    RAFT_VOTER_OUT = 2, /* in the outgoing voter set of a joint configuration */
+    RAFT_LEARNER = 4,   /* receives entries, counts for nothing */
+};
+
+struct raft_member {
+    uint64_t replica_id;
+    store_addr_t store;
+    uint8_t roles;
+};
+
+/* Joint while any member has RAFT_VOTER_OUT: then decisions need a majority of both sets. */
+struct raft_config {
+    uint64_t epoch; /* of the catalog's plan that asked for it; for reports, not for safety */
+    uint8_t count;
+    struct raft_member members[RAFT_MEMBERS_MAX]; /* by rising replica_id */
+};
+
+bool raft_config_joint(const struct raft_config *c);
+const struct raft_member *raft_config_find(const struct raft_config *c, uint64_t replica_id);
+enum status raft_config_check(const struct raft_config *c, struct error *err); /* sorted, at least one voter, … */
+void raft_config_encode(const struct raft_config *c, struct buf *out);
+bool raft_config_decode(struct bytes in, struct raft_config *out);
+
+enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
+const char *raft_role_name(enum raft_role role);
+
+enum raft_message_type {
+    RAFT_PRE_VOTE = 1,
+    RAFT_PRE_VOTE_REPLY,
+    RAFT_VOTE,
+    RAFT_VOTE_REPLY,
+    RAFT_APPEND,       /* entries, or none: a probe */
+    RAFT_APPEND_REPLY,
+    RAFT_BEAT,         /* read index rounds, waking, fortifying; carries commit and read_seq */
+    RAFT_BEAT_REPLY,
+    RAFT_SNAPSHOT,     /* offers: "I will stream you the state at (index, term)"; the driver moves the chunks */
+    RAFT_SNAPSHOT_REPLY, /* installed, or failed */
+    RAFT_TIMEOUT_NOW,  /* leadership transfer: the sender has given up its lease for this term */
+    RAFT_RELEASE,      /* the leader steps down: its followers' promises for this term are void */
+};
+
+/* One message. entries are references the message borrows (when sent: from the raft; when received: from the driver). */
+struct raft_message {
+    uint8_t type;
+    uint8_t flags; /* RAFT_FLAG_* */
+    uint64_t from, to; /* replica ids */
+    store_addr_t from_store, to_store;
+    uint64_t term;
+    uint64_t index;     /* append: index before the entries; vote: last index; reply: matched index; snapshot: its index */
+    uint64_t log_term;  /* term of `index` */
+    uint64_t commit;
+    uint64_t hint;      /* append reply, rejected: where to try next; vote: none */
+    uint64_t hint_term; /* append reply, rejected: the term there (so the leader skips a whole term at a time) */
+    uint64_t read_seq;  /* beat: the read round; echoed */
+    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none */
+    hlc_t bound;        /* vote reply: the voter's durable HLC bound */
+    uint32_t entry_count;
+    struct entry *const *entries;
+};
+enum {
+    RAFT_FLAG_REJECT = 1,   /* a reply that says no */
+    RAFT_FLAG_TRANSFER = 2, /* vote: the old leader agreed: promises to it do not bind */
+    RAFT_FLAG_SUSPECT = 4,  /* vote reply: my log may have lost entries; counts only if every voter grants */
+    RAFT_FLAG_BUSY = 8,     /* append reply: not now (bytes not applied are at the bound) */
+};
+
+void raft_message_encode(const struct raft_message *m, struct buf *out);
+/* Decodes into m; entries are new references stored in out_entries (at most max of them), owned by the caller. */
+enum status raft_message_decode(struct bytes in, struct raft_message *m, struct entry **out_entries, size_t max,
+                                struct error *err);
+
+struct raft_limits {
+    uint32_t append_bytes_max;      /* of entries in one append message */
+    uint32_t inflight_bytes_max;    /* sent to one peer and not acknowledged */
+    uint32_t inflight_count_max;
+    uint32_t uncommitted_bytes_max; /* proposals at the leader beyond: ST_OVERLOADED */
+    uint32_t tail_bytes_max;        /* entries kept in memory; older ones come from the log through `fetch` */
+    uint32_t reads_max;             /* waiting read-index rounds' reads */
+    uint64_t election_ns;           /* a follower without leader support waits this, plus up to as much by chance */
+    uint64_t resend_ns;             /* an unanswered append or probe is sent again */
+    uint64_t transfer_ns;           /* a transfer not done by then is given up (the leader resumes) */
+};
+
+struct raft_options {
+    uint64_t group_id;
+    uint64_t replica_id;
+    store_addr_t store;
+    const struct raft_limits *limits;
+    const struct liveness *liveness; /* read only: support given and received by this store */
+    uint64_t seed;                   /* for election timeouts */
+};
+
+/* What the disk held when the replica was opened. */
+struct raft_state {
+    uint64_t term, vote;
+    uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */
+    uint64_t commit;                /* at least the applied index */
+    uint64_t applied;
+    struct raft_config config;      /* as of `applied`; entries after it may change it (given by raft_load) */
+    bool suspect;                   /* the log may have lost acknowledged entries or votes */
+    bool damaged;                   /* … by damage, not by a torn last batch (raft README, unanimous elections) */
+    hlc_t last_ts;
+};
+
+enum raft_fetch_kind { RAFT_FETCH_ENTRIES, RAFT_FETCH_SNAPSHOT };
+struct raft_fetch {
+    uint8_t kind;
+    uint64_t to;        /* the peer's replica id */
+    uint64_t index;     /* first entry wanted */
+    uint32_t bytes_max;
+};
+
+struct raft_read {
+    uint64_t id;       /* the caller's */
+    uint64_t index;    /* answer once applied has reached it */
+    enum status status; /* ST_OK, or ST_NOT_LEADER: leadership was lost */
+};
+
+/* What the driver must do, in this order: persist (append entries, then vote), send `before` at once, send `after` only when
+ * all that was persisted up to now is durable, apply up to commit, answer reads. */
+struct raft_ready {
+    bool vote_changed;              /* term or vote: persist raft->term, raft->vote */
+    uint64_t persist_from;          /* entries persist_from … persist_to to append (to < from: none); they replace any */
+    uint64_t persist_to;            /* … suffix at or above persist_from */
+    bool suspect_cleared;           /* persist that the log is whole again */
+    const struct raft_message *before; /* may go before the disk has them: the leader's appends, requests */
+    size_t before_count;
+    const struct raft_message *after;  /* only when durable: votes, acknowledgements */
+    size_t after_count;
+    const struct raft_fetch *fetches;
+    size_t fetch_count;
+    const struct raft_read *reads;
+    size_t read_count;
+    uint64_t commit;
+    bool role_changed; /* role, term or leader differ from the last ready */
+};
+
+struct raft; /* see raft_internal.h; made by raft_new so that its size may change */
+
+struct raft *raft_new(const struct raft_options *options, const struct raft_state *state, uint64_t now_ns);
+void raft_free(struct raft *r);
+/* Feeds entries found in the log at start, in order, from base_index+1 on. Takes references as it needs. */
+void raft_load(struct raft *r, struct entry *e);
+/* After the last raft_load. A group whose only voter is this replica may elect itself at the next tick. */
+void raft_start(struct raft *r, uint64_t now_ns);
+
+void raft_step(struct raft *r, uint64_t now_ns, const struct raft_message *m);
+/* Call when raft_deadline has passed. */
+void raft_tick(struct raft *r, uint64_t now_ns);
+/* When raft_tick is next needed (UINT64_MAX: the group is quiet; liveness or a message will wake it). */
+uint64_t raft_deadline(const struct raft *r);
+/* Our store stopped supporting that store, or it came back: a follower of a leader there must reconsider. `urgent`: requests
+ * are waiting, so campaign without the random wait. */
+void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool urgent);
+/* The leader's supporters changed epochs: ask followers to fortify again. */
+void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
+
+/* Leader only. Appends one entry; gives its index and term. ts must rise (the replica stamps it). */
+enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data, uint64_t *out_index,
+                         uint64_t *out_term);
+/* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
+enum status raft_read(struct raft *r, uint64_t now_ns, uint64_t id);
+/* Leader only: until when may it serve reads without asking (its clock); 0: no lease. Cheap: call it for each read. The
+ * lease is void before an entry of its own term is committed, and while a transfer is under way. */
+uint64_t raft_lease_until(const struct raft *r);
+/* The highest timestamp a quorum acknowledged: stamp and serve nothing above it. */
+hlc_t raft_hlc_limit(const struct raft *r);
+
+void raft_persisted(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term);
+void raft_applied(struct raft *r, uint64_t index);
+/* The answer to a fetch of entries: sends them. count 0: they are gone, a snapshot is needed. */
+void raft_fetched(struct raft *r, uint64_t now_ns, uint64_t to, struct entry *const *entries, size_t count);
+/* The driver has begun to stream (index, term) to the peer, or the stream ended. While one is active no appends go there. */
+void raft_snapshot_begun(struct raft *r, uint64_t to, uint64_t index, uint64_t term);
+void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool installed);
+/* Follower: the driver installed a snapshot: log restarts after (index, term), config as of it. */
+void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term, const struct raft_config *config,
+                   hlc_t last_ts);
+/* Entries up to index are no longer needed in the log (term runs before it are dropped). */
+void raft_compacted(struct raft *r, uint64_t index);
+
+/* Leader only: proposes a new member set (VOTER and LEARNER roles only; the raft goes through the joint configuration by
+ * itself and leaves it once committed). ST_BUSY: a change is under way, or no own-term entry is committed yet. */
+enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_config *target, struct error *err);
+enum status raft_transfer(struct raft *r, uint64_t now_ns, uint64_t to, struct error *err);
+/* Gives up leadership now (disk stall, shutdown): sends RELEASE, becomes follower, does not campaign for election_ns. */
+void raft_step_down(struct raft *r, uint64_t now_ns, const char *reason);
+
+void raft_ready(struct raft *r, struct raft_ready *out); /* takes the pending outputs */
+
+/* What others may look at. */
+struct raft_view {
+    enum raft_role role;
+    uint64_t term, vote, leader; /* leader: replica id, 0 unknown */
+    store_addr_t leader_store;
+    uint64_t commit, applied, last_index, first_index;
+    bool suspect, transferring;
+    const struct raft_config *config; /* the one in force: the last in the log */
+    uint64_t config_index;            /* of its entry */
+    bool config_committed;
+};
+void raft_view(const struct raft *r, struct raft_view *out);
+struct entry *raft_entry_peek(const struct raft *r, uint64_t index); /* NULL: not in memory; borrowed */
+uint64_t raft_term_at(const struct raft *r, uint64_t index);         /* 0: unknown (compacted, or beyond the end) */
+/* Leader: how far a peer is. */
+struct raft_progress {
+    uint64_t match, next;
+    bool snapshotting, paused;
+    uint64_t inflight_bytes;
+    uint64_t last_active_ns;
+};
+bool raft_peer_progress(const struct raft *r, uint64_t replica_id, struct raft_progress *out);
+void raft_check(const struct raft *r); /* ASSERTs every invariant */
+
+#endif
