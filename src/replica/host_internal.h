@@ -136,6 +136,9 @@ void host_watch_config(struct replica *r); /* the members may have changed: watc
 void host_fail(struct host *h, enum status st, const char *text);
 void host_send_raft(struct host *h, struct replica *r, const struct raft_message *m, bool after_sync);
 
+void host_reap_dropped(struct host *h); /* frees what was dropped once no job points at it any more */
+void host_flush_if_due(struct host *h, uint64_t now); /* host_flush.c */
+
 /* replica.c */
 struct replica *replica_new(struct host *h, const struct replica_spec *spec);
 void replica_free(struct replica *r);
