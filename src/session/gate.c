@@ -609,7 +609,7 @@ struct gate *gate_new(const struct gate_options *options)
     g->options = *options;
     g->env = env_loop_env(options->loop);
     g->map_stale = true;
-    g->id_next = 1;
+    g->id_next = env_random_u64(g->env); /* a late answer to a former life must find nothing */
     list_init(&g->all);
     list_init(&g->sent);
     list_init(&g->waiting);
