@@ -405,7 +405,7 @@ static void test_connect_abandoned_between_addresses(void **state)
     snprintf(name, sizeof name, "two.test:%u", env_listener_port(l));
     env_listener_close(l);
     listen_any(w.loop, close_at_once, NULL, address);
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < 60; i++) {
         struct between b = {.loop = w.loop, .address = address, .links = i % 10};
         b.lookups = atomic_load(&lookups_done) + 1;
         b.s = env_connect(w.loop, name, &ignore_events, NULL, ignore_connected);
