@@ -4,8 +4,12 @@
  * Rows have versions with the number of the batch that wrote them, as many as open snapshots, iterators and the last
  * flush can see. What was written since the last flush is also kept as a list of operations; a flush appends that to the
  * file, and so a crash goes back to a flush, between two batches.
- * Its troubles, drawn from options.seed: it refuses writes for a while, flushes by itself before a batch, writes its file
- * anew, answers that rows are not in memory, and its file drops take some of the rows only, at once and for every reader. */
+ * Its troubles, drawn from options.seed: it refuses writes for a while, flushes by itself, writes its file anew, answers
+ * that rows are not in memory, and its file drops take some of the rows only, at once and for every reader.
+ *
+ * There is one thread, but a simulated worker gives way to others within each file operation. So whoever uses the file
+ * holds `file_used`, and whatever is done with the rows is done between two file operations. Calls from the loop write no
+ * file: a flush that is to begin there freezes what there is to flush, and the next call from a worker writes it. */
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
@@ -19,8 +23,10 @@ enum {
     EPOCH_ONE_IN = 500,   /* … and writes that begin one */
     BUSY_ONE_IN = 150,    /* writes that begin to be refused … */
     BUSY_WRITES_MAX = 20, /* … as are some after them */
-    FLUSH_ONE_IN = 250,   /* writes */
+    FREEZE_ONE_IN = 100,  /* writes */
+    THAW_ONE_IN = 3,      /* calls of workers that find something frozen */
     REWRITE_ONE_IN = 40,  /* flushes */
+    BUFFERS_MAX = 3,
     REWRITE_BYTES = 64 << 10,
     DELTA_KEEP_BYTES = 1 << 20,
 };
@@ -43,8 +49,14 @@ struct twin {
     struct ordered rows; /* value: the newest struct version */
     struct list snapshots;
     uint64_t seq, flushed_seq;
-    struct buf delta; /* operations since the flush */
+    struct buf delta;    /* operations not yet flushed, after … */
+    struct buf frozen;   /* … those up to frozen_seq, whose flush is due … */
+    uint64_t frozen_seq; /* … (UINT64_MAX: none) … */
+    uint64_t flushing_seq; /* … and those up to here, being written (UINT64_MAX: none) */
     struct twin_file file;
+    char *dir;
+    bool file_used;
+    bool gate; /* an ingest: no writes */
     uint64_t write_buffer_bytes, flushes;
     struct error broken; /* the disk failed: no write any more */
     bool troubled;
@@ -76,7 +88,9 @@ struct twin_ingest {
 
 static bool seen(const struct twin *t, uint64_t from, uint64_t below)
 {
-    if (t->flushed_seq >= from && t->flushed_seq < below) return true;
+    const uint64_t flushes[] = {t->flushed_seq, t->frozen_seq, t->flushing_seq};
+    for (size_t i = 0; i < ARRAY_COUNT(flushes); i++)
+        if (flushes[i] >= from && flushes[i] < below) return true;
     for (const struct link *k = list_first(&t->snapshots); k != NULL; k = list_next(&t->snapshots, k)) {
         uint64_t seq = CONTAINER_OF(k, const struct engine_snapshot, link)->seq;
         if (seq >= from && seq < below) return true;
@@ -238,18 +252,28 @@ static enum status append(struct twin *t, struct bytes ops, struct error *err)
     return disk_failed(t, st, &own);
 }
 
-static enum status twin_flush(struct engine *base, struct error *err)
+/* Workers: waits until nobody else uses the file. A sync of the directory is a way to let time pass. */
+static void take_file(struct twin *t)
 {
-    struct twin *t = (struct twin *)base;
-    enum status st = check_broken(t, err);
-    if (st != ST_OK || t->delta.n == 0) return st;
-    st = append(t, buf_view(&t->delta), err);
-    if (st != ST_OK) return st;
-    t->flushed_seq = t->seq;
-    t->epoch++;
-    struct buf delta = t->delta; /* what only the flush before could see goes */
-    t->delta = (struct buf){0};
-    struct reader r = reader_of(buf_view(&delta));
+    while (t->file_used) (void)env_dir_sync(t->base.env, t->dir, NULL);
+    t->file_used = true;
+}
+
+static void give_file(struct twin *t) { t->file_used = false; }
+
+static void freeze(struct twin *t)
+{
+    if (t->delta.n == 0) return;
+    buf_put_bytes(&t->frozen, buf_view(&t->delta));
+    t->frozen_seq = t->seq;
+    buf_clear(&t->delta);
+    if (t->delta.cap > DELTA_KEEP_BYTES) buf_deinit(&t->delta);
+}
+
+/* Frees what only the flush before these operations could see. */
+static void prune_all(struct twin *t, struct bytes ops)
+{
+    struct reader r = reader_of(ops);
     struct engine_op op;
     while (engine_op_next(&r, &op)) {
         struct ordered_row *row;
@@ -258,16 +282,55 @@ static enum status twin_flush(struct engine *base, struct error *err)
         else if ((row = ordered_find(&t->rows, op.a)) != NULL)
             prune(t, row);
     }
-    buf_clear(&delta);
-    if (delta.cap > DELTA_KEEP_BYTES) buf_deinit(&delta);
-    t->delta = delta;
-    return ST_OK;
 }
 
-static enum status asked_flush(struct engine *base, struct error *err)
+/* Makes what is frozen durable. With the file taken. */
+static enum status flush_frozen(struct twin *t, struct error *err)
 {
-    ((struct twin *)base)->flushes++;
-    return twin_flush(base, err);
+    enum status st = check_broken(t, err);
+    if (st != ST_OK || t->frozen.n == 0) return st;
+    struct buf ops = t->frozen;
+    t->flushing_seq = t->frozen_seq;
+    t->frozen = (struct buf){0};
+    t->frozen_seq = UINT64_MAX;
+    st = append(t, buf_view(&ops), err);
+    if (st == ST_OK) {
+        t->flushed_seq = t->flushing_seq;
+        t->flushing_seq = UINT64_MAX;
+        t->epoch++;
+        prune_all(t, buf_view(&ops));
+    }
+    buf_deinit(&ops);
+    return st;
+}
+
+static enum status flush_all(struct twin *t, struct error *err)
+{
+    freeze(t);
+    return flush_frozen(t, err);
+}
+
+static enum status twin_flush(struct engine *base, struct error *err)
+{
+    struct twin *t = (struct twin *)base;
+    t->flushes++;
+    take_file(t);
+    enum status st = flush_all(t, err);
+    give_file(t);
+    return st;
+}
+
+/* A worker came by: the engine's own thread may do something, and reading takes time. */
+static void on_worker(struct twin *t)
+{
+    if (!t->troubled) return;
+    if (t->frozen.n != 0 && !t->file_used && rng_chance(&t->rng, THAW_ONE_IN)) {
+        t->file_used = true;
+        flush_frozen(t, NULL);
+        give_file(t);
+    } else {
+        (void)env_dir_sync(t->base.env, t->dir, NULL);
+    }
 }
 
 static enum status twin_write(struct engine *base, struct engine_batch *b, struct error *err)
@@ -275,11 +338,13 @@ static enum status twin_write(struct engine *base, struct engine_batch *b, struc
     struct twin *t = (struct twin *)base;
     enum status st = check_broken(t, err);
     if (st != ST_OK) return st;
-    if (refuses(t)) return error_set(err, ST_BUSY, "engine write");
-    if (t->delta.n > t->write_buffer_bytes || (t->troubled && rng_chance(&t->rng, FLUSH_ONE_IN))) {
-        st = twin_flush(base, err);
+    bool full = t->frozen.n + t->delta.n > BUFFERS_MAX * t->write_buffer_bytes;
+    if (t->gate || refuses(t) || (full && t->file_used)) return error_set(err, ST_BUSY, "engine write");
+    if (full) { /* nobody flushes: this once, the loop waits */
+        st = flush_all(t, err);
         if (st != ST_OK) return st;
     }
+    if (t->delta.n > t->write_buffer_bytes || (t->troubled && rng_chance(&t->rng, FREEZE_ONE_IN))) freeze(t);
     if (t->troubled && rng_chance(&t->rng, EPOCH_ONE_IN)) t->epoch++;
     t->seq++;
     bool whole = apply(t, buf_view(&b->ops));
@@ -288,7 +353,11 @@ static enum status twin_write(struct engine *base, struct engine_batch *b, struc
     return ST_OK;
 }
 
-static uint64_t twin_unflushed_bytes(const struct engine *base) { return ((const struct twin *)base)->delta.n; }
+static uint64_t twin_unflushed_bytes(const struct engine *base)
+{
+    const struct twin *t = (const struct twin *)base;
+    return t->delta.n + t->frozen.n + (t->flushing_seq != UINT64_MAX);
+}
 
 /* ---- reading ---- */
 
@@ -313,16 +382,18 @@ static enum status twin_get(struct engine *base, struct bytes key, enum engine_r
                             struct error *err)
 {
     struct twin *t = (struct twin *)base;
-    if (mode == ENGINE_DISK)
-        warm_up(t, key);
-    else if (cold(t, key))
-        return error_set(err, ST_NOT_READY, "engine read");
-    return get(t, key, UINT64_MAX, out);
+    if (mode == ENGINE_MEMORY)
+        return cold(t, key) ? error_set(err, ST_NOT_READY, "engine read") : get(t, key, UINT64_MAX, out);
+    enum status st = get(t, key, UINT64_MAX, out); /* before time passes: what it returns may be old by then */
+    on_worker(t);
+    warm_up(t, key);
+    return st;
 }
 
 static enum status twin_get_durable(struct engine *base, struct bytes key, struct engine_value *out, struct error *err)
 {
     struct twin *t = (struct twin *)base;
+    on_worker(t);
     return get(t, key, t->flushed_seq, out);
 }
 
@@ -330,6 +401,7 @@ static struct engine_iter *twin_iter_new(struct engine *base, const struct engin
                                          struct bytes hi, enum engine_read mode)
 {
     struct twin_iter *it = mem_zalloc(sizeof *it);
+    if (mode == ENGINE_DISK) on_worker((struct twin *)base);
     it->base.ops = base->ops;
     it->t = (struct twin *)base;
     it->snapshot.seq = s != NULL ? s->seq : it->t->seq;
@@ -497,7 +569,8 @@ static enum status drop_files(struct twin *t, struct bytes lo, struct bytes hi, 
     struct reader r = reader_of(buf_view(&ops));
     struct engine_op op;
     while (st == ST_OK && engine_op_next(&r, &op)) {
-        struct ordered_row *row = ordered_find(&t->rows, op.a);
+        struct ordered_row *row = ordered_find(&t->rows, op.a); /* others may have written meanwhile */
+        if (row == NULL) continue;
         struct version *newest = row->value, **at = &newest;
         while (*at != NULL && (*at)->seq > t->flushed_seq) at = &(*at)->older;
         for (struct version *v; (v = *at) != NULL;) {
@@ -514,23 +587,28 @@ static enum status drop_files(struct twin *t, struct bytes lo, struct bytes hi, 
 static enum status twin_drop_range(struct engine *base, struct bytes lo, struct bytes hi, struct error *err)
 {
     struct twin *t = (struct twin *)base;
+    take_file(t);
     enum status st = check_broken(t, err);
     if (st == ST_OK) st = drop_files(t, lo, hi, err);
-    if (st != ST_OK) return st;
-    t->seq++;
-    each_row(t, lo, hi, set_deleted);
-    engine_op_encode(&t->delta, ENGINE_OP_DELETE_RANGE, lo, hi);
-    return asked_flush(base, err);
+    if (st == ST_OK) {
+        t->seq++;
+        each_row(t, lo, hi, set_deleted);
+        engine_op_encode(&t->delta, ENGINE_OP_DELETE_RANGE, lo, hi);
+        st = flush_all(t, err);
+    }
+    give_file(t);
+    return st;
 }
 
 static enum status twin_checkpoint(struct engine *base, const char *dir, struct error *err)
 {
     struct twin *t = (struct twin *)base;
-    enum status st = asked_flush(base, err);
-    if (st != ST_OK) return st;
     struct buf b = {0};
-    image(t, &b);
-    st = twin_file_export(t->base.env, dir, buf_view(&b), err);
+    enum status st = twin_flush(base, err);
+    if (st == ST_OK) {
+        image(t, &b);
+        st = twin_file_export(t->base.env, dir, buf_view(&b), err);
+    }
     buf_deinit(&b);
     return st;
 }
@@ -568,7 +646,10 @@ static enum status twin_ingest_finish(struct engine_ingest *base, struct bytes l
     struct twin_ingest *g = (struct twin_ingest *)base;
     struct twin *t = g->t;
     struct buf ops = {0};
-    enum status st = asked_flush(&t->base, err);
+    take_file(t);
+    enum status st = flush_all(t, err);
+    t->gate = true;
+    if (st == ST_OK) st = flush_all(t, err); /* what came during the first */
     if (st != ST_OK) goto done;
     if (bytes_compare(lo, hi) < 0) engine_op_encode(&ops, ENGINE_OP_DELETE_RANGE, lo, hi);
     buf_put_bytes(&ops, buf_view(&g->ops));
@@ -579,6 +660,8 @@ static enum status twin_ingest_finish(struct engine_ingest *base, struct bytes l
     t->flushed_seq = t->seq;
     apply(t, buf_view(&ops));
 done:
+    t->gate = false;
+    give_file(t);
     buf_deinit(&ops);
     twin_ingest_abort(base);
     return st;
@@ -587,7 +670,7 @@ done:
 static void twin_stats(struct engine *base, struct engine_stats *out)
 {
     const struct twin *t = (const struct twin *)base;
-    out->memory_bytes = t->delta.cap;
+    out->memory_bytes = t->delta.cap + t->frozen.cap;
     out->disk_bytes = t->file.bytes;
     out->rows_estimate = t->rows.rows;
     out->flushes = t->flushes;
@@ -609,7 +692,9 @@ static void twin_close(struct engine *base)
     }
     ordered_deinit(&t->rows);
     buf_deinit(&t->delta);
+    buf_deinit(&t->frozen);
     twin_file_close(&t->file);
+    mem_free(t->dir);
     mem_free(t);
 }
 
@@ -634,7 +719,7 @@ static const struct engine_ops twin_ops = {
     .snapshot_release = twin_snapshot_release,
     .write = twin_write,
     .unflushed_bytes = twin_unflushed_bytes,
-    .flush = asked_flush,
+    .flush = twin_flush,
     .drop_range = twin_drop_range,
     .checkpoint = twin_checkpoint,
     .ingest_new = twin_ingest_new,
@@ -662,6 +747,8 @@ enum status twin_open(struct env *env, const char *dir, const struct engine_opti
     t->troubled = options->seed != 0;
     rng_init(&t->rng, options->seed);
     t->epoch = 1;
+    t->dir = mem_strdup(dir);
+    t->frozen_seq = t->flushing_seq = UINT64_MAX;
     enum status st = twin_file_open(env, dir, load, t, &t->file, err);
     if (st != ST_OK) {
         twin_close(&t->base);
