@@ -269,10 +269,12 @@ static void write_row(struct rows *r, struct bytes key, enum row_kind kind, stru
 {
     uint32_t hash = hash_of(r, key);
     struct row *w = find(r, key, hash);
-    if (w == NULL) w = insert(r, key, hash, value.n);
+    if (w == NULL)
+        w = insert(r, key, hash, value.n); /* not referenced: a row written once goes before those used again */
+    else
+        w->referenced = true;
     overtake(w);
     set(r, w, kind, value);
-    w->referenced = true;
     if (w->dirty) return;
     if (link_linked(&w->link)) link_remove(&w->link);
     list_push_back(&r->dirty, &w->link);
