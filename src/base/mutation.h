@@ -1,21 +1,22 @@
-/* mutation.h - planted bugs, for tests of the tests.
+/* mutation.h - planted bugs, to test the tests.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:   `if (MUTATION("name")) …` plants a bug that a test or the simulator must find. Compiled in only with
- *            CAIRN_MUTATIONS; otherwise the condition is the constant false and nothing is left.
- * Threading: mutation_set before threads start. */
+ * Purpose:   `if (MUTATION("name")) …` marks a place where a build with CAIRN_MUTATIONS can be made wrong in one known way;
+ *            a test then shows that some check catches it. In every other build MUTATION is the constant false.
+ * Threading: set before the threads start, read by any. */
 #ifndef CAIRN_BASE_MUTATION_H
 #define CAIRN_BASE_MUTATION_H
 
 #include <stdbool.h>
 
+/* At most one is active. NULL: none. The name is borrowed and must stay. */
+void mutation_set(const char *name);
 bool mutation_active(const char *name);
-void mutation_set(const char *name); /* borrowed for good; NULL: none */
 
 #ifdef CAIRN_MUTATIONS
-#define MUTATION(n) mutation_active(n)
+#define MUTATION(name) mutation_active(name)
 #else
-#define MUTATION(n) false
+#define MUTATION(name) false
 #endif
 
 #endif
