@@ -135,21 +135,29 @@ static void put_one(struct buf *out, int proto, const struct result *r)
     }
 }
 
+static bool put_from(struct buf *out, int proto, struct reader *r, unsigned depth)
+{
+    struct result one;
+    if (depth > RESULT_DEPTH_MAX || !result_next(r, &one)) return false;
+    bool pairs = one.tag == 'm' || one.tag == 'p';
+    uint64_t elements = 0;
+    if (pairs || one.tag == 'a' || one.tag == 't') {
+        if (one.count > reader_left(r)) return false; /* each takes at least a byte */
+        elements = pairs ? 2 * one.count : one.count;
+    }
+    if (one.tag == 'p') resp_put_array(out, proto >= 3 ? one.count : elements);
+    else put_one(out, proto, &one);
+    for (uint64_t i = 0; i < elements; i++) {
+        if (one.tag == 'p' && proto >= 3 && i % 2 == 0) resp_put_array(out, 2);
+        if (!put_from(out, proto, r, depth + 1)) return false;
+    }
+    return true;
+}
+
 bool resp_put_result_from(struct buf *out, int proto, struct reader *r)
 {
     size_t before = out->n;
-    uint64_t left = 1; /* results still to come: elements follow their head, so no stack is needed */
-    while (left != 0) {
-        struct result one;
-        if (!result_next(r, &one)) goto malformed;
-        left--;
-        uint64_t more = one.tag == 'a' || one.tag == 't' ? one.count : one.tag == 'm' ? 2 * one.count : 0;
-        if (more > UINT32_MAX || left + more > reader_left(r)) goto malformed; /* each takes at least a byte */
-        left += more;
-        put_one(out, proto, &one);
-    }
-    return true;
-malformed:
+    if (put_from(out, proto, r, 1)) return true;
     out->n = before;
     return false;
 }
