@@ -411,6 +411,7 @@ void host_close(struct host *h)
     for (struct link *k; (k = list_pop_front(&h->dropped)) != NULL;) replica_free(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
     map_deinit(&h->replicas);
+    map_deinit(&h->dropping);
     engine_close(h->engine);
     liveness_deinit(&h->liveness);
     overlay_deinit(&h->overlay);

@@ -69,7 +69,8 @@ void host_close(struct host *h);
 void host_step_down_all(struct host *h, const char *reason);
 
 /* Opens a replica that exists on disk, or makes an empty one. first_config is given for the first replica of a new partition
- * only: it is that partition's first configuration. Blocking reads; at start or when the catalog says so. */
+ * only: it is that partition's first configuration. Blocking reads; at start or when the catalog says so. ST_BUSY: an earlier
+ * replica of the partition is still being dropped here. */
 struct replica_spec {
     uint64_t partition_id, replica_id;
     uint32_t table, slot_lo, slot_hi;
