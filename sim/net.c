@@ -4,10 +4,9 @@
  * A connection has two sides. What a side sends flies as segments in order of arrival to the other side, which keeps
  * them until its owner reads. The window bounds what was sent and not yet read; beyond it a stream queues.
  *
- *   side:  OPEN --owner closes--> CLOSED --FIN arrived, or given up--> GONE
- *          OPEN --reset, given up, power loss--> GONE              (a segment for a CLOSED or GONE side is answered by
- *                                                                   a reset, if that machine is up)
- * A connection is freed when both sides are GONE and nothing flies. */
+ *   side:  NEW --connect, accept--> OPEN --owner closes--> CLOSED --FIN arrived, or given up--> GONE
+ *          NEW, OPEN --reset, given up, power loss--> GONE              (a segment for a CLOSED or GONE side is
+ * answered by a reset, if that machine is up) A connection is freed when both sides are GONE and nothing flies. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +56,7 @@ struct segments {
     struct segment *first, *last;
 };
 
-enum side_state { SIDE_OPEN, SIDE_CLOSED, SIDE_GONE };
+enum side_state { SIDE_NEW, SIDE_OPEN, SIDE_CLOSED, SIDE_GONE };
 
 struct side {
     struct conn *conn;
@@ -224,7 +223,7 @@ static void side_init(struct conn *c, struct side *s, struct sim_node *node, str
     s->conn = c;
     s->node = node;
     s->out = node != other ? link_get(node, other) : NULL;
-    s->state = SIDE_GONE;
+    s->state = SIDE_NEW;
     event_init(&s->arrive, EV_SEGMENT, other->id, s, on_arrive);
     event_init(&s->give_up, EV_GIVE_UP, node->id, s, on_give_up);
     event_init(&s->reset, EV_RESET, node->id, s, on_reset);
@@ -236,7 +235,8 @@ static void conn_free_if_over(struct conn *c)
     if (c->handshake != HS_DONE) return;
     for (int i = 0; i < 2; i++) {
         struct side *s = &c->side[i];
-        if (s->state != SIDE_GONE || s->stream != NULL || s->flying.first != NULL || event_queued(&s->reset)) return;
+        if (s->state == SIDE_OPEN || s->state == SIDE_CLOSED || s->stream != NULL) return;
+        if (s->flying.first != NULL || event_queued(&s->reset)) return;
     }
     for (int i = 0; i < 2; i++) {
         struct side *s = &c->side[i];
@@ -437,7 +437,7 @@ static bool arrive(struct world *w, struct side *from, struct segment *g)
         return false;
     }
     segments_pop(&from->flying);
-    if (g->kind == SEGMENT_ACCEPT) on_accepted(w, to);
+    if (g->kind == SEGMENT_ACCEPT && to->state == SIDE_NEW) on_accepted(w, to);
     if (cut(to) && g->kind == SEGMENT_DATA) {
         from->unacked = true;
         start_give_up(from);
@@ -834,6 +834,7 @@ static void on_accepted(struct world *w, struct side *s)
     struct side *peer = peer_of(s);
     struct sim_listener *r = listener_pick(w, s->node, s->port, s->out == NULL);
     if (r == NULL) {
+        s->state = SIDE_GONE;
         flying_drop(peer);
         send_reset(peer);
         return;
