@@ -578,7 +578,8 @@ struct line {
 static void line_run(struct env_job *j)
 {
     struct line *l = CONTAINER_OF(j, struct line, job);
-    if (env_file_write(l->c->file, l->at, l->data, sizeof l->data, NULL) == ST_OK) env_file_sync(l->c->file, NULL);
+    enum status st = env_file_write(l->c->file, l->at, l->data, sizeof l->data, NULL);
+    if (st == ST_OK && l->data[0] % 8 == 0) env_file_sync(l->c->file, NULL);
 }
 
 static void line_done(struct env_job *j)
