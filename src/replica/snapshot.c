@@ -48,7 +48,7 @@ static void send_free(struct snapshot_send *s)
     r->retain_index = UINT64_MAX;
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         if (r->sends[i] != NULL) r->retain_index = MIN(r->retain_index, r->sends[i]->index);
-    engine_snapshot_release(r->host->engine, s->snapshot);
+    if (r->host->engine != NULL) engine_snapshot_release(r->host->engine, s->snapshot);
     r->host->snapshots--;
     buf_deinit(&s->header);
     buf_deinit(&s->position);
@@ -555,4 +555,11 @@ void snapshot_abort_all(struct replica *r)
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         if (r->sends[i] != NULL) send_end(r->sends[i], false);
     if (r->dropped && r->receive != NULL) receive_abort(r->receive, "the replica is dropped");
+}
+
+void snapshot_free_all(struct replica *r)
+{
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (r->sends[i] != NULL) send_free(r->sends[i]);
+    if (r->receive != NULL) receive_free(r->receive);
 }
