@@ -409,10 +409,8 @@ void host_stop(struct host *h)
     if (!h->failed && rows_flush(h->rows, &err) == ST_OK) engine_flush(h->engine, &err);
     log_close(h->log);
     rows_free(h->rows);
-    engine_close(h->engine);
     h->log = NULL;
     h->rows = NULL;
-    h->engine = NULL;
 }
 
 static void free_replica_now(struct replica *r)
@@ -429,6 +427,7 @@ void host_free(struct host *h)
     for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
     for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
+    engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
     map_deinit(&h->dropping);
     liveness_deinit(&h->liveness);

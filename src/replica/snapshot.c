@@ -48,7 +48,7 @@ static void send_free(struct snapshot_send *s)
     r->retain_index = UINT64_MAX;
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         if (r->sends[i] != NULL) r->retain_index = MIN(r->retain_index, r->sends[i]->index);
-    if (r->host->engine != NULL) engine_snapshot_release(r->host->engine, s->snapshot);
+    engine_snapshot_release(r->host->engine, s->snapshot);
     r->host->snapshots--;
     buf_deinit(&s->header);
     buf_deinit(&s->position);
@@ -133,7 +133,7 @@ static void send_done(struct env_job *job)
     struct snapshot_send *s = CONTAINER_OF(job, struct snapshot_send, job);
     s->job_running = false;
     s->replica->jobs--;
-    if (s->failed || s->replica->dropped) send_end(s, false);
+    if (s->failed || s->replica->dropped || s->replica->host->closing) send_end(s, false);
     else send_chunk(s);
 }
 
@@ -437,7 +437,7 @@ static void receive_done(struct env_job *job)
     bool last = (c->flags & CHUNK_LAST) != 0;
     buf_deinit(&c->rows);
     mem_free(c);
-    if (s->failed || r->dropped) {
+    if (s->failed || r->dropped || r->host->closing) {
         receive_abort(s, s->err.text[0] != 0 ? s->err.text : "given up");
         return;
     }
