@@ -316,9 +316,9 @@ static void on_refused(struct raft *r, struct raft_peer *p, const struct raft_me
     if (next > m->index && m->index > 0) next = m->index;
     p->state = PEER_PROBE;
     p->probe_sent = false;
+    /* a hint below what we keep: find_term stopped at our base, which it may not have */
+    if (m->hint < r->log.base_index) next = MIN(next, m->hint + 1);
     p->next = MAX(next, p->match + 1);
-    /* hint below what we keep: find_term stopped at our base, which it may not have */
-    if (m->hint < r->log.base_index && p->match < r->log.base_index) p->next = MIN(p->next, m->hint + 1);
     raft_inflight_clear(p);
 }
 

@@ -77,7 +77,7 @@ enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_confi
     /* The rule that Raft's single-server changes lacked (raft-dev, July 2015). */
     if (r->commit < r->own_first && !MUTATION("config_before_own_term"))
         return error_set(err, ST_BUSY, "no entry of this term is committed yet");
-    if (r->transfer_to != 0) return error_set(err, ST_BUSY, "a transfer is under way");
+    if (r->transfer_to != 0 || !raft_is_voter(r)) return error_set(err, ST_BUSY, "a transfer is under way");
     if ((now->index > r->commit || raft_config_joint(&now->config)) && !MUTATION("config_before_own_term"))
         return error_set(err, ST_BUSY, "a change of members is under way");
     if (same_voters(&now->config, target) && same_voters(target, &now->config)) {
@@ -113,5 +113,5 @@ void raft_change_committed(struct raft *r)
     const struct raft_config_at *now = &r->configs[r->config_count - 1];
     if (r->role != RAFT_LEADER || r->commit < r->own_first || now->index > r->commit) return;
     if (raft_config_joint(&now->config)) leave_joint(r);
-    else if (!raft_is_voter(r) && r->transfer_to == 0 && !r->lease_void) raft_transfer_away(r);
+    else if (!raft_is_voter(r) && r->transfer_to == 0) raft_transfer_away(r);
 }

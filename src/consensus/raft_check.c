@@ -53,7 +53,7 @@ static void check_peer(const struct raft *r, const struct raft_peer *p)
 
 static void check_role(const struct raft *r)
 {
-    ASSERT(r->role == RAFT_FOLLOWER || raft_is_voter(r) || r->role == RAFT_LEADER);
+    ASSERT(r->role == RAFT_FOLLOWER || raft_vote_able(r) || r->role == RAFT_LEADER);
     switch (r->role) {
     case RAFT_LEADER:
         ASSERT(r->leader == r->id && r->vote == r->id); /* 5 */

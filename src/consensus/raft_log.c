@@ -79,7 +79,7 @@ void raft_log_truncate(struct raft_log *l, uint64_t from)
 
 void raft_log_reset(struct raft_log *l, uint64_t index, uint64_t term, hlc_t last_ts)
 {
-    while (l->last_index >= l->tail_first) drop_last(l);
+    while (l->tail_bytes != 0) drop_last(l);
     l->run_count = 0;
     l->base_index = l->last_index = index;
     l->base_term = term;

@@ -58,7 +58,7 @@ static enum status check_fields(const struct raft_message *m, uint64_t entry_cou
         return error_set(err, ST_VERSION, "raft message: type %u", m->type);
     if (m->flags & ~RAFT_FLAGS) return error_set(err, ST_VERSION, "raft message: flags %02x", m->flags);
     if (m->from == 0 || m->to == 0 || m->from == m->to) return malformed(err, "bad sender or receiver");
-    if (m->term == 0) return malformed(err, "no term");
+    if (m->term == 0 && m->type != RAFT_PRE_VOTE_REPLY) return malformed(err, "no term");
     if (m->index > UINT64_MAX / 2 || m->term > UINT64_MAX / 2) return malformed(err, "index or term out of range");
     if (m->log_term > m->term || (m->index != 0 && m->log_term == 0 && m->type == RAFT_APPEND))
         return malformed(err, "bad term of the entry before");

@@ -18,22 +18,28 @@ bool raft_vote_silent(const struct raft *r)
     return r->now_ns < liveness_silent_until(r->liveness) && !raft_sole_voter(r);
 }
 
+/* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may be
+ * the only one with the entry (dissertation, 4.2.2). It asks the voters of its last configuration like everyone. */
 bool raft_vote_able(const struct raft *r)
 {
-    return raft_is_voter(r) && !(r->damaged && raft_sole_voter(r));
+    bool voter = false;
+    for (uint32_t i = 0; i < r->config_count; i++) {
+        const struct raft_member *m = raft_config_find(&r->configs[i].config, r->id);
+        voter |= m != NULL && (m->roles & (RAFT_VOTER | RAFT_VOTER_OUT)) != 0;
+    }
+    return voter && !(r->damaged && raft_sole_voter(r));
 }
 
-/* The promise is void once the leader has, in its own term, committed a configuration in which it does not vote: it
- * gave up its lease before it told anyone of that commit. Otherwise nobody could follow a leader that was removed. */
+/* The promise is void once the leader, or a later one, committed an entry of its own while a committed configuration gives
+ * it no vote: then it gave up its lease before it told anyone of that commit, and never gets it back (it refuses changes).
+ * Otherwise nobody could follow a leader that was removed. */
 static bool promise_outlived(const struct raft *r)
 {
-    for (uint32_t i = r->config_count; i > 0; i--) {
-        const struct raft_config_at *c = &r->configs[i - 1];
-        if (c->index > r->commit) continue;
-        const struct raft_member *m = raft_config_find(&c->config, r->promise.leader);
-        return c->term == r->promise.term && (m == NULL || !(m->roles & (RAFT_VOTER | RAFT_VOTER_OUT)));
-    }
-    return false;
+    uint64_t term = raft_log_term(&r->log, r->commit);
+    if (term != r->promise.term) return term > r->promise.term;
+    const struct raft_config_at *c = &r->configs[0]; /* the last committed */
+    const struct raft_member *m = raft_config_find(&c->config, r->promise.leader);
+    return m == NULL || !(m->roles & (RAFT_VOTER | RAFT_VOTER_OUT));
 }
 
 bool raft_vote_bound(const struct raft *r, uint64_t candidate)
