@@ -77,7 +77,8 @@ struct replica {
     uint64_t led_term;       /* the term whose floor the clock was raised for */
     uint64_t change_retry_ns, transfer_retry_ns;
     uint64_t sweep_ns, scrub_at_ns;
-    bool sweeping;
+    unsigned sweeps; /* proposals of the sweep under way */
+    uint16_t garbage_slot, expired_slot; /* where it goes on */
 
     struct snapshot_send *sends[RAFT_MEMBERS_MAX];
     struct snapshot_receive *receive;
