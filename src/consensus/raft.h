@@ -86,10 +86,11 @@ struct raft_message {
                          * is known to match the leader's, or, rejected, the index asked about; snapshot and its reply: its index */
     uint64_t log_term;  /* term of `index` */
     uint64_t commit;    /* leader: its own; replies: the follower's, so that the leader knows who knows */
-    uint64_t hint;      /* append reply, rejected: where to try next; vote: none */
+    uint64_t hint;      /* append reply, rejected: where to try next; with CONFIRM: how far its log must reach */
     uint64_t hint_term; /* append reply, rejected: the term there (so the leader skips a whole term at a time) */
     uint64_t read_seq;  /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
-    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none */
+    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
+                         * snapshot: its store's boot count: from an older boot than support is given to, they are void */
     hlc_t bound;        /* vote reply: the voter's durable HLC bound */
     uint32_t entry_count;
     struct entry *const *entries;
@@ -100,7 +101,7 @@ enum {
     RAFT_FLAG_SUSPECT = 4,  /* vote reply: my log may have lost entries; counts only if every voter grants */
     RAFT_FLAG_BUSY = 8,     /* append reply: not now (bytes not applied are at the bound) */
     RAFT_FLAG_DAMAGED = 16, /* with SUSPECT: by damage, not by a torn last batch */
-    RAFT_FLAG_CONFIRM = 32, /* append: a suspect that matches the leader's own-term entries may trust its log and votes again */
+    RAFT_FLAG_CONFIRM = 32, /* append: a suspect whose log reaches `hint`, in boot read_seq, may trust log and votes again */
     RAFT_FLAGS = 63,
 };
 

@@ -153,7 +153,7 @@ void raft_beat_flush(struct raft *r)
 
 void raft_beat_on_request(struct raft *r, const struct raft_message *m)
 {
-    raft_heard_leader(r, m);
+    if (!raft_heard_leader(r, m)) return;
     raft_commit_to(r, MAX(r->commit, MIN(m->commit, r->verified)));
     struct raft_message reply = raft_message_to(r, RAFT_BEAT_REPLY, m->from, m->from_store);
     reply.index = r->verified;

@@ -41,7 +41,7 @@ void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool inst
 /* Follower: the driver sees the offer too, and prepares for the chunks unless it already has that much. */
 void raft_snapshot_on_offer(struct raft *r, const struct raft_message *m)
 {
-    raft_heard_leader(r, m);
+    if (!raft_heard_leader(r, m)) return;
     if (m->index > r->commit) return; /* answered by raft_restored */
     struct raft_message reply = raft_message_to(r, RAFT_SNAPSHOT_REPLY, m->from, m->from_store);
     reply.index = r->commit; /* committed, so it matches */

@@ -118,6 +118,14 @@ void raft_release_tick(struct raft *r)
     else if (r->now_ns >= r->release_ns) send_release(r);
 }
 
+void raft_release_stranger(struct raft *r, const struct raft_message *m)
+{
+    if (m->epoch == 0 || (r->role == RAFT_LEADER && r->term == m->term)) return;
+    struct raft_message release = raft_message_to(r, RAFT_RELEASE, m->from, m->from_store);
+    release.term = m->term;
+    raft_send_before(r, &release);
+}
+
 void raft_release_on(struct raft *r, const struct raft_message *m)
 {
     if (r->promise.leader == m->from && r->promise.term <= m->term) r->promise = (struct raft_promise){0};

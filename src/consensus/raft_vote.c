@@ -18,8 +18,8 @@ bool raft_vote_silent(const struct raft *r)
     return r->now_ns < liveness_silent_until(r->liveness) && !raft_sole_voter(r);
 }
 
-/* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may be
- * the only one with the entry (dissertation, 4.2.2). It asks the voters of its last configuration like everyone. */
+/* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may
+ * be the only one with the entry (dissertation, 4.2.2). It asks the voters of its last configuration like everyone. */
 bool raft_vote_able(const struct raft *r)
 {
     bool voter = false;
@@ -30,9 +30,9 @@ bool raft_vote_able(const struct raft *r)
     return voter && !(r->damaged && raft_sole_voter(r));
 }
 
-/* The promise is void once the leader, or a later one, committed an entry of its own while a committed configuration gives
- * it no vote: then it gave up its lease before it told anyone of that commit, and never gets it back (it refuses changes).
- * Otherwise nobody could follow a leader that was removed. */
+/* The promise is void once the leader, or a later one, committed an entry of its own while a committed configuration
+ * gives it no vote: then it gave up its lease before it told anyone of that commit, and never gets it back (it refuses
+ * changes). Otherwise nobody could follow a leader that was removed. */
 static bool promise_outlived(const struct raft *r)
 {
     uint64_t term = raft_log_term(&r->log, r->commit);
