@@ -27,6 +27,7 @@ enum {
     THAW_ONE_IN = 3,      /* calls of workers that find something frozen */
     REWRITE_ONE_IN = 40,  /* flushes */
     BUFFERS_MAX = 3,
+    TAKE_TRIES_MAX = 1000,
     REWRITE_BYTES = 64 << 10,
     DELTA_KEEP_BYTES = 1 << 20,
 };
@@ -252,11 +253,16 @@ static enum status append(struct twin *t, struct bytes ops, struct error *err)
     return disk_failed(t, st, &own);
 }
 
-/* Workers: waits until nobody else uses the file. A sync of the directory is a way to let time pass. */
-static void take_file(struct twin *t)
+/* Workers: waits until nobody else uses the file. A sync of the directory is a way to let time pass. ST_BUSY: it does not
+ * pass for the others, as the caller is the loop. */
+static enum status take_file(struct twin *t, struct error *err)
 {
-    while (t->file_used) (void)env_dir_sync(t->base.env, t->dir, NULL);
+    for (unsigned i = 0; t->file_used; i++) {
+        if (i == TAKE_TRIES_MAX) return error_set(err, ST_BUSY, "the twin's file is in use");
+        (void)env_dir_sync(t->base.env, t->dir, NULL);
+    }
     t->file_used = true;
+    return ST_OK;
 }
 
 static void give_file(struct twin *t) { t->file_used = false; }
@@ -314,8 +320,9 @@ static enum status twin_flush(struct engine *base, struct error *err)
 {
     struct twin *t = (struct twin *)base;
     t->flushes++;
-    take_file(t);
-    enum status st = flush_all(t, err);
+    enum status st = take_file(t, err);
+    if (st != ST_OK) return st;
+    st = flush_all(t, err);
     give_file(t);
     return st;
 }
@@ -393,7 +400,6 @@ static enum status twin_get(struct engine *base, struct bytes key, enum engine_r
 static enum status twin_get_durable(struct engine *base, struct bytes key, struct engine_value *out, struct error *err)
 {
     struct twin *t = (struct twin *)base;
-    on_worker(t);
     return get(t, key, t->flushed_seq, out);
 }
 
@@ -587,8 +593,9 @@ static enum status drop_files(struct twin *t, struct bytes lo, struct bytes hi, 
 static enum status twin_drop_range(struct engine *base, struct bytes lo, struct bytes hi, struct error *err)
 {
     struct twin *t = (struct twin *)base;
-    take_file(t);
-    enum status st = check_broken(t, err);
+    enum status st = take_file(t, err);
+    if (st != ST_OK) return st;
+    st = check_broken(t, err);
     if (st == ST_OK) st = drop_files(t, lo, hi, err);
     if (st == ST_OK) {
         t->seq++;
@@ -646,8 +653,9 @@ static enum status twin_ingest_finish(struct engine_ingest *base, struct bytes l
     struct twin_ingest *g = (struct twin_ingest *)base;
     struct twin *t = g->t;
     struct buf ops = {0};
-    take_file(t);
-    enum status st = flush_all(t, err);
+    enum status st = take_file(t, err);
+    if (st != ST_OK) goto out;
+    st = flush_all(t, err);
     t->gate = true;
     if (st == ST_OK) st = flush_all(t, err); /* what came during the first */
     if (st != ST_OK) goto done;
@@ -662,6 +670,7 @@ static enum status twin_ingest_finish(struct engine_ingest *base, struct bytes l
 done:
     t->gate = false;
     give_file(t);
+out:
     buf_deinit(&ops);
     twin_ingest_abort(base);
     return st;

@@ -91,6 +91,8 @@ struct rows {
     size_t ranges_n, ranges_cap;
     struct engine_batch *batch;
     bool refused; /* the engine said ST_BUSY last time */
+    void (*before_flush)(void *ctx);
+    void *before_flush_ctx;
 
     /* The dirty rows for scans: sorted up to index_sorted, then in the order in which they came. */
     struct row **index;
@@ -388,15 +390,22 @@ static void batch_row(struct rows *r, const struct row *w)
         engine_batch_delete(r->batch, key_of(w));
 }
 
+void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void *ctx)
+{
+    r->before_flush = before_flush;
+    r->before_flush_ctx = ctx;
+}
+
 enum status rows_flush(struct rows *r, struct error *err)
 {
-    if (!rows_dirty(r)) return ST_OK;
-    engine_batch_clear(r->batch);
     enum status st;
+    engine_batch_clear(r->batch);
     if (r->refused) { /* asking with nothing in the hands costs less than gathering it for nothing */
         st = engine_write(r->e, r->batch, err);
         if (st != ST_OK) return st;
     }
+    if (r->before_flush != NULL) r->before_flush(r->before_flush_ctx);
+    if (!rows_dirty(r)) return ST_OK;
     for (size_t i = 0; i < r->ranges_n; i++)
         engine_batch_delete_range(r->batch, buf_view(&r->ranges[i].lo), buf_view(&r->ranges[i].hi));
     for (struct link *k = list_first(&r->dirty); k != NULL; k = list_next(&r->dirty, k)) {

@@ -30,6 +30,10 @@ struct rows *rows_new(struct env_loop *loop, struct engine *e, uint64_t bytes_ma
  * more. NULL is fine. */
 void rows_free(struct rows *r);
 
+/* before_flush runs before each engine batch is made, so that the owner can put the rows that have to be in the same batch
+ * as what it wrote: the applied row. It may call rows_put and rows_delete only. */
+void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void *ctx);
+
 /* ST_OK (borrowed until the next call on r), ST_NOT_FOUND, ST_NOT_READY (then fetch), ST_CORRUPT, ST_IO. */
 enum status rows_get(struct rows *r, struct bytes key, struct bytes *out);
 void rows_put(struct rows *r, struct bytes key, struct bytes value);
