@@ -6,7 +6,10 @@
 
 enum { REST_AT = HISTORY_SPACE_AT + 1, STAMP = 8 };
 
-static bool in_space(struct bytes key, uint8_t space) { return key.n >= HISTORY_KEY_MIN && key.p[HISTORY_SPACE_AT] == space; }
+static bool in_space(struct bytes key, uint8_t space)
+{
+    return key.n >= HISTORY_KEY_MIN && key.p[HISTORY_SPACE_AT] == space;
+}
 
 void history_key(struct buf *out, struct bytes data_key, uint8_t history_space, hlc_t written)
 {

@@ -16,8 +16,8 @@
  *      end     8  –                  ~written, big-endian: the newest version first
  * The history row's value is 8 bytes, the timestamp at which the version was superseded (little-endian), and the value.
  *
- * The rest of a key has no end mark: among the versions of a key may lie rows of longer keys that begin with it (in hash
- * tables only if their 48-bit hashes are equal, too). A reader that seeks checks each row with history_is_of. */
+ * The rest of a key has no end mark: among the versions of a key may lie rows of longer keys that begin with it (in
+ * hash tables only if their 48-bit hashes are equal, too). A reader that seeks checks each row with history_is_of. */
 #ifndef CAIRN_STORE_HISTORY_H
 #define CAIRN_STORE_HISTORY_H
 
@@ -39,10 +39,14 @@ bool history_key_decode(struct bytes key, uint8_t history_space, uint8_t data_sp
 bool history_value_decode(struct bytes value, hlc_t *out_superseded, struct bytes *out_old_value);
 
 /* A read at or above the watermark may still need a version that was superseded after it. */
-static inline bool history_should_keep(hlc_t watermark, hlc_t superseded) { return superseded > watermark; }
+static inline bool history_should_keep(hlc_t watermark, hlc_t superseded)
+{
+    return superseded > watermark;
+}
 
-/* For engine_checksum (ctx is a struct history_view): leaves out history rows that may go, so that replicas which deleted
- * them already and those which did not have the same sum. A history row that can't be decoded is not left out. */
+/* For engine_checksum (ctx is a struct history_view): leaves out history rows that may go, so that replicas which
+ * deleted them already and those which did not have the same sum. A history row that can't be decoded is not left out.
+ */
 struct history_view {
     hlc_t watermark;
     uint8_t history_space;

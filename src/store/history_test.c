@@ -23,7 +23,8 @@ static struct bytes data_key(const char *rest, uint8_t out[32])
 
 static void keys_have_their_place(void **state)
 {
-    static const uint8_t expected[] = {0, 0, 0, 7, 2, 1, HISTORY, 'a', 'b', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xfd};
+    static const uint8_t expected[] = {0,    0,    0,    7,    2,    1,    HISTORY, 'a', 'b',
+                                       0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe,    0xfd};
     uint8_t k[32];
     struct buf b = {0}, back = {0};
     hlc_t written;
@@ -62,7 +63,8 @@ static void rows_superseded_after_the_watermark_are_visible(void **state)
     static const struct {
         hlc_t watermark, superseded;
         bool keep;
-    } cases[] = {{0, 0, false}, {0, 1, true}, {5, 4, false}, {5, 5, false}, {5, 6, true}, {UINT64_MAX, UINT64_MAX, false}};
+    } cases[] = {{0, 0, false}, {0, 1, true}, {5, 4, false},
+                 {5, 5, false}, {5, 6, true}, {UINT64_MAX, UINT64_MAX, false}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         uint8_t k[32];
         struct buf key = {0}, value = {0};
