@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -12,6 +14,64 @@
 #include "env/real_test_util.h"
 
 enum { READ_BUFFER = 64 * 1024 }; /* as real_internal.h says */
+
+/* Names for these tests, in place of the C library's: "two.test" has two addresses, of which only the second is ever
+ * listened on. libuv calls this on its own threads. */
+static const char *const names[][3] = {{"localhost", "127.0.0.1"}, {"two.test", "127.0.0.2", "127.0.0.1"}};
+
+static struct addrinfo *address_entry(const char *number, const char *port)
+{
+    struct addrinfo *e = mem_zalloc(sizeof *e);
+    struct sockaddr_in6 *a = mem_zalloc(sizeof *a); /* the larger of the two */
+    struct sockaddr_in *b = (struct sockaddr_in *)a;
+    e->ai_addr = (struct sockaddr *)a;
+    if (inet_pton(AF_INET6, number, &a->sin6_addr) == 1) {
+        a->sin6_family = AF_INET6;
+        a->sin6_port = htons((uint16_t)atoi(port));
+        e->ai_addrlen = sizeof *a;
+    } else {
+        b->sin_family = AF_INET;
+        b->sin_port = htons((uint16_t)atoi(port));
+        ASSERT(inet_pton(AF_INET, number, &b->sin_addr) == 1);
+        e->ai_addrlen = sizeof *b;
+    }
+    e->ai_family = e->ai_addr->sa_family;
+    return e;
+}
+
+static atomic_uint lookups_done;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+    struct in6_addr number;
+    if (inet_pton(AF_INET, node, &number) == 1 || inet_pton(AF_INET6, node, &number) == 1) {
+        *out = address_entry(node, service);
+        return 0;
+    }
+    if ((hints->ai_flags & AI_NUMERICHOST) != 0) return EAI_NONAME;
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (strcmp(names[i][0], node) != 0) continue;
+        struct addrinfo **end = out;
+        for (size_t j = 1; j < ARRAY_COUNT(names[i]) && names[i][j] != NULL; j++) {
+            *end = address_entry(names[i][j], service);
+            end = &(*end)->ai_next;
+        }
+        atomic_fetch_add(&lookups_done, 1);
+        return 0;
+    }
+    atomic_fetch_add(&lookups_done, 1);
+    return EAI_NONAME;
+}
+
+void freeaddrinfo(struct addrinfo *e)
+{
+    while (e != NULL) {
+        struct addrinfo *next = e->ai_next;
+        mem_free(e->ai_addr);
+        mem_free(e);
+        e = next;
+    }
+}
 
 /* A blocking client of the system's own, for what env can't do. */
 static int raw_connect(const char *address)
@@ -244,21 +304,114 @@ static enum status connect_outcome(struct env_loop *loop, const char *address)
 static void test_connect_outcomes(void **state)
 {
     struct world w = world_new();
-    char address[32], name[32];
+    char address[32], name[32], two[32];
     struct env_listener *l = listen_any(w.loop, set_ignore, NULL, address);
+    snprintf(name, sizeof name, "localhost:%u", env_listener_port(l));
+    snprintf(two, sizeof two, "two.test:%u", env_listener_port(l));
     assert_int_equal(connect_outcome(w.loop, address), ST_OK);
-    snprintf(name, sizeof name, "localhost:%u", env_listener_port(l)); /* may be ::1 first, where nobody listens */
     assert_int_equal(connect_outcome(w.loop, name), ST_OK);
+    assert_int_equal(connect_outcome(w.loop, two), ST_OK); /* by its second address */
     env_listener_close(l);
     assert_int_equal(connect_outcome(w.loop, address), ST_UNAVAILABLE); /* refused */
-    assert_int_equal(connect_outcome(w.loop, name), ST_UNAVAILABLE);    /* at each address of the name */
+    assert_int_equal(connect_outcome(w.loop, two), ST_UNAVAILABLE);     /* by both */
+    assert_int_equal(connect_outcome(w.loop, "missing.test:1"), ST_UNAVAILABLE);
     static const char *const wrong[] = {"", "127.0.0.1", ":80", "127.0.0.1:", "127.0.0.1:65536", "::1:80", "[::1:80"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) assert_int_equal(connect_outcome(w.loop, wrong[i]), ST_INVALID);
-    env_stream_close(env_connect(w.loop, "localhost:1", &ignore_events, NULL, ignore_connected));
-    env_stream_close(env_connect(w.loop, address, &ignore_events, NULL, ignore_connected));
-    env_stream_close(env_connect(w.loop, "wrong", &ignore_events, NULL, ignore_connected));
-    env_connect(w.loop, "localhost:1", &ignore_events, NULL, ignore_connected); /* left to the loop */
-    env_connect(w.loop, address, &ignore_events, NULL, ignore_connected);
+    world_free(&w);
+}
+
+/* A connect is abandoned after 0, 1, 2 … rounds of tasks, counted from its start or from when its name was found: while
+ * the name is looked up, between two addresses, after the failure. In the end one of each is left to the loop. */
+struct abandoned {
+    struct env_task task;
+    struct env_loop *loop;
+    struct env_stream *s;
+    unsigned lookups; /* that must be done before rounds count */
+    unsigned rounds;
+};
+
+static void count_down(struct env_task *task)
+{
+    struct abandoned *a = CONTAINER_OF(task, struct abandoned, task);
+    if (atomic_load(&lookups_done) < a->lookups || a->rounds-- > 0) {
+        env_defer(a->loop, task);
+        return;
+    }
+    env_stream_close(a->s);
+    env_real_loop_stop(a->loop);
+}
+
+static void test_connect_abandoned(void **state)
+{
+    static const struct {
+        const char *format;
+        unsigned lookups;
+    } table[] = {
+        {"127.0.0.1:%u", 0}, {"two.test:%u", 0}, {"two.test:%u", 1}, {"missing.test:%u", 1}, {"wrong", 0},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(table); i++) {
+        struct world w = world_new();
+        char address[32];
+        struct env_listener *l = listen_any(w.loop, set_ignore, NULL, address);
+        unsigned port = env_listener_port(l);
+        env_listener_close(l);
+        snprintf(address, sizeof address, table[i].format, port);
+        for (unsigned rounds = 0; rounds < 400; rounds++) {
+            struct abandoned a = {.task.run = count_down, .loop = w.loop, .rounds = rounds};
+            a.lookups = atomic_load(&lookups_done) + table[i].lookups;
+            a.s = env_connect(w.loop, address, &ignore_events, NULL, ignore_connected);
+            env_defer(w.loop, &a.task);
+            env_real_loop_run(w.loop);
+        }
+        env_connect(w.loop, address, &ignore_events, NULL, ignore_connected);
+        world_free(&w);
+    }
+}
+
+/* The same from within the turn in which an address has not answered and the next is not tried yet. A chain of other
+ * connections, one a turn, each begun after the abandoned one and so told of after it, closes it at its 1st, 2nd … link
+ * after the name was found. */
+struct between {
+    struct env_loop *loop;
+    struct env_stream *s;
+    const char *address; /* for the chain */
+    unsigned lookups;
+    unsigned links;
+};
+
+static void between_connected(struct env_stream *s, void *ctx, enum status st)
+{
+    struct between *b = ctx;
+    assert_int_equal(st, ST_OK);
+    env_stream_close(s);
+    if (atomic_load(&lookups_done) < b->lookups || b->links-- > 0) {
+        env_connect(b->loop, b->address, &ignore_events, b, between_connected);
+        return;
+    }
+    env_stream_close(b->s);
+    env_real_loop_stop(b->loop);
+}
+
+static void close_at_once(void *ctx, struct env_stream *s)
+{
+    env_stream_close(s);
+}
+
+static void test_connect_abandoned_between_addresses(void **state)
+{
+    struct world w = world_new();
+    char address[32], name[32];
+    struct env_listener *l = listen_any(w.loop, close_at_once, NULL, address);
+    snprintf(name, sizeof name, "two.test:%u", env_listener_port(l));
+    env_listener_close(l);
+    listen_any(w.loop, close_at_once, NULL, address);
+    for (unsigned i = 0; i < 60; i++) {
+        struct between b = {.loop = w.loop, .address = address, .links = i % 10};
+        b.lookups = atomic_load(&lookups_done) + 1;
+        b.s = env_connect(w.loop, name, &ignore_events, NULL, ignore_connected);
+        env_connect(w.loop, address, &ignore_events, &b, between_connected);
+        env_real_loop_run(w.loop);
+    }
     world_free(&w);
 }
 
@@ -358,8 +511,7 @@ static void closing_connected(struct env_stream *s, void *ctx, enum status st)
 {
     struct closing *c = ctx;
     assert_int_equal(st, ST_OK);
-    if (c->place == IN_CONNECTED) client_close(c, s);
-    else if (c->place == IN_CLOSED) client_close(c, s); /* the server sees the end */
+    if (c->place == IN_CONNECTED || c->place == IN_CLOSED) client_close(c, s); /* and the server sees the end */
 }
 
 static void test_close_inside_callbacks(void **state)
@@ -377,6 +529,136 @@ static void test_close_inside_callbacks(void **state)
         assert_int_equal(c.got, c.place == IN_DATA_AFTER_WRITE ? LAST_WORDS : 0);
         world_free(&c.w);
     }
+}
+
+/* Written before the connection stands, in `connected`, and after: in that order. */
+struct spelling {
+    struct env_loop *loop;
+    char got[16];
+    size_t n;
+};
+
+static void spelling_data(struct env_stream *s, void *ctx, struct bytes data)
+{
+    struct spelling *p = ctx;
+    ASSERT(p->n + data.n < sizeof p->got);
+    memcpy(p->got + p->n, data.p, data.n);
+    p->n += data.n;
+    if (p->n == 6) env_real_loop_stop(p->loop);
+}
+
+static void spelling_accept(void *ctx, struct env_stream *s)
+{
+    static const struct env_stream_events events = {spelling_data, NULL, ignore_closed};
+    env_stream_set_events(s, &events, ctx);
+}
+
+static void spelling_connected(struct env_stream *s, void *ctx, enum status st)
+{
+    env_stream_write(s, BYTES_LIT("cd"));
+    assert_int_equal(env_stream_queued(s), 4);
+}
+
+static void spelling_drained(struct env_stream *s, void *ctx)
+{
+    env_stream_write(s, BYTES_LIT("ef"));
+}
+
+static void test_writes_around_connecting_keep_their_order(void **state)
+{
+    static const struct env_stream_events events = {ignore_data, spelling_drained, ignore_closed};
+    struct world w = world_new();
+    struct spelling p = {.loop = w.loop};
+    char address[32];
+    listen_any(w.loop, spelling_accept, &p, address);
+    env_stream_write(env_connect(w.loop, address, &events, NULL, spelling_connected), BYTES_LIT("ab"));
+    env_real_loop_run(w.loop);
+    assert_string_equal(p.got, "abcdef");
+    world_free(&w);
+}
+
+/* Closing sends what the kernel takes by then: all that is queued, since the other side has read meanwhile. */
+enum { CHUNK = 32 * 1024, TAIL = 100 };
+
+struct flushing {
+    struct world w;
+    int fd;
+    size_t written;
+    size_t got;
+};
+
+static void flushing_read(struct flushing *f, int flags)
+{
+    static uint8_t part[1 << 16];
+    for (ssize_t n; (n = recv(f->fd, part, sizeof part, flags)) > 0;) {
+        for (ssize_t i = 0; i < n; i++)
+            if (part[i] != pattern(f->got + (size_t)i)) fail_msg("byte %zu differs", f->got + (size_t)i);
+        f->got += (size_t)n;
+    }
+}
+
+static void flushing_write(struct flushing *f, struct env_stream *s, size_t n)
+{
+    static uint8_t part[CHUNK];
+    for (size_t i = 0; i < n; i++) part[i] = pattern(f->written + i);
+    env_stream_write(s, bytes_of(part, n));
+    f->written += n;
+}
+
+static void flushing_accept(void *ctx, struct env_stream *s)
+{
+    struct flushing *f = ctx;
+    env_stream_set_events(s, &ignore_events, f);
+    while (env_stream_queued(s) == 0) flushing_write(f, s, CHUNK);
+    flushing_write(f, s, TAIL);
+    assert_true(env_stream_queued(s) > TAIL && env_stream_queued(s) <= CHUNK + TAIL);
+    flushing_read(f, MSG_DONTWAIT);
+    assert_true(f->got < f->written);
+    env_stream_close(s);
+    env_real_loop_stop(f->w.loop);
+}
+
+static void test_close_sends_what_is_queued(void **state)
+{
+    struct flushing f = {.w = world_new()};
+    char address[32];
+    listen_any(f.w.loop, flushing_accept, &f, address);
+    f.fd = raw_connect(address);
+    env_real_loop_run(f.w.loop);
+    world_free(&f.w);
+    flushing_read(&f, 0);
+    assert_int_equal(f.got, f.written);
+    close(f.fd);
+}
+
+/* The listener is closed by its first connection; two more are waiting. */
+struct one_only {
+    struct env_listener *l;
+    struct env_loop *loop;
+    unsigned accepted;
+};
+
+static void one_only_accept(void *ctx, struct env_stream *s)
+{
+    struct one_only *o = ctx;
+    o->accepted++;
+    env_stream_close(s);
+    env_listener_close(o->l);
+    env_real_loop_stop(o->loop);
+}
+
+static void test_listener_closed_inside_accept(void **state)
+{
+    struct world w = world_new();
+    struct one_only o = {.loop = w.loop};
+    char address[32];
+    int fds[3];
+    o.l = listen_any(w.loop, one_only_accept, &o, address);
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++) fds[i] = raw_connect(address);
+    env_real_loop_run(w.loop);
+    assert_int_equal(o.accepted, 1);
+    world_free(&w);
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++) close(fds[i]);
 }
 
 /* What a raw client does, and what the server's owner is told. */
@@ -476,6 +758,29 @@ static void test_failed_write_is_reported_later(void **state)
     world_free(&v.w);
 }
 
+/* Closed between the failure and its event: the event does not come. */
+static void reset_then_close(void *ctx, struct env_stream *s)
+{
+    struct server *v = ctx;
+    reset_while_paused(ctx, s);
+    env_stream_close(s);
+    env_real_loop_stop(v->w.loop);
+}
+
+static void test_close_before_failure_is_reported(void **state)
+{
+    struct server v = {.w = world_new()};
+    char address[32];
+    listen_any(v.w.loop, reset_then_close, &v, address);
+    int fd = raw_connect(address);
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(fd);
+    env_real_loop_run(v.w.loop);
+    assert_int_equal(v.closed, 0);
+    world_free(&v.w);
+}
+
 /* Data that arrived and was not read would turn the close into a reset. */
 static void close_unread(void *ctx, struct env_stream *s)
 {
@@ -498,6 +803,27 @@ static void test_close_with_unread_data_is_orderly(void **state)
     assert_int_equal(recv(fd, text, sizeof text, MSG_WAITALL), 3);
     assert_int_equal(recv(fd, text, sizeof text, 0), 0); /* and not ECONNRESET */
     close(fd);
+}
+
+static void test_ipv6(void **state)
+{
+    struct world w = world_new();
+    struct env_listener *l = NULL;
+    struct error err = {0};
+    struct server v = {.w = w};
+    char address[32];
+    if (env_listen(w.loop, "[::1]:0", server_accept, &v, &l, &err) != ST_OK) {
+        world_free(&w);
+        skip(); /* a machine without IPv6 */
+    }
+    snprintf(address, sizeof address, "[::1]:%u", env_listener_port(l));
+    struct closing c = {.w = w, .place = IN_CONNECTED}; /* the client closes, the server is told */
+    env_connect(w.loop, address, &ignore_events, &c, closing_connected);
+    env_real_loop_run(w.loop);
+    assert_int_equal(v.closed, 1);
+    assert_int_equal(v.st, ST_OK);
+    assert_memory_equal(env_stream_peer(v.s), "[::1]:", 6);
+    world_free(&w);
 }
 
 /* Every TCP socket of the process, listening, accepted or connected. */
@@ -695,12 +1021,19 @@ int main(void)
         cmocka_unit_test(test_echo_of_10_mb),
         cmocka_unit_test(test_pause_and_resume),
         cmocka_unit_test(test_connect_outcomes),
+        cmocka_unit_test(test_connect_abandoned),
+        cmocka_unit_test(test_connect_abandoned_between_addresses),
         cmocka_unit_test(test_listen_errors),
         cmocka_unit_test(test_close_inside_callbacks),
+        cmocka_unit_test(test_writes_around_connecting_keep_their_order),
+        cmocka_unit_test(test_close_sends_what_is_queued),
+        cmocka_unit_test(test_listener_closed_inside_accept),
         cmocka_unit_test(test_half_closed_peer_gets_its_answer),
         cmocka_unit_test(test_reset_by_peer),
         cmocka_unit_test(test_failed_write_is_reported_later),
+        cmocka_unit_test(test_close_before_failure_is_reported),
         cmocka_unit_test(test_close_with_unread_data_is_orderly),
+        cmocka_unit_test(test_ipv6),
         cmocka_unit_test(test_socket_options),
         cmocka_unit_test(test_two_loops_share_an_address),
         cmocka_unit_test(test_no_descriptors_left),
