@@ -7,11 +7,6 @@
 
 static const char *the_active;
 
-<<<<<<< HEAD
-void mutation_set(const char *name) { the_active = name; }
-
-bool mutation_active(const char *name) { return the_active != NULL && strcmp(the_active, name) == 0; }
-=======
 void mutation_set(const char *name)
 {
     the_active = name;
@@ -21,4 +16,3 @@ bool mutation_active(const char *name)
 {
     return the_active != NULL && strcmp(the_active, name) == 0;
 }
->>>>>>> main
