@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -38,6 +39,8 @@ static struct addrinfo *address_entry(const char *number, const char *port)
     return e;
 }
 
+static atomic_uint lookups_done;
+
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
     struct in6_addr number;
@@ -53,8 +56,10 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
             *end = address_entry(names[i][j], service);
             end = &(*end)->ai_next;
         }
+        atomic_fetch_add(&lookups_done, 1);
         return 0;
     }
+    atomic_fetch_add(&lookups_done, 1);
     return EAI_NONAME;
 }
 
@@ -315,19 +320,20 @@ static void test_connect_outcomes(void **state)
     world_free(&w);
 }
 
-/* A connect is abandoned after 0, 1, 2 … turns: while the name is looked up, between two addresses, after the failure.
- * In the end one of each is left to the loop. */
+/* A connect is abandoned after 0, 1, 2 … rounds of tasks, counted from its start or from when its name was found: while
+ * the name is looked up, between two addresses, after the failure. In the end one of each is left to the loop. */
 struct abandoned {
     struct env_task task;
     struct env_loop *loop;
     struct env_stream *s;
-    unsigned turns;
+    unsigned lookups; /* that must be done before rounds count */
+    unsigned rounds;
 };
 
 static void count_down(struct env_task *task)
 {
     struct abandoned *a = CONTAINER_OF(task, struct abandoned, task);
-    if (a->turns-- > 0) {
+    if (atomic_load(&lookups_done) < a->lookups || a->rounds-- > 0) {
         env_defer(a->loop, task);
         return;
     }
@@ -337,16 +343,22 @@ static void count_down(struct env_task *task)
 
 static void test_connect_abandoned(void **state)
 {
-    static const char *const format[] = {"127.0.0.1:%u", "two.test:%u", "missing.test:%u", "wrong"};
-    for (size_t i = 0; i < ARRAY_COUNT(format); i++) {
+    static const struct {
+        const char *format;
+        unsigned lookups;
+    } table[] = {
+        {"127.0.0.1:%u", 0}, {"two.test:%u", 0}, {"two.test:%u", 1}, {"missing.test:%u", 1}, {"wrong", 0},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(table); i++) {
         struct world w = world_new();
         char address[32];
         struct env_listener *l = listen_any(w.loop, set_ignore, NULL, address);
         unsigned port = env_listener_port(l);
         env_listener_close(l);
-        snprintf(address, sizeof address, format[i], port);
-        for (unsigned turns = 0; turns < 200; turns++) {
-            struct abandoned a = {.task.run = count_down, .loop = w.loop, .turns = turns};
+        snprintf(address, sizeof address, table[i].format, port);
+        for (unsigned rounds = 0; rounds < 400; rounds++) {
+            struct abandoned a = {.task.run = count_down, .loop = w.loop, .rounds = rounds};
+            a.lookups = atomic_load(&lookups_done) + table[i].lookups;
             a.s = env_connect(w.loop, address, &ignore_events, NULL, ignore_connected);
             env_defer(w.loop, &a.task);
             env_real_loop_run(w.loop);
@@ -354,6 +366,53 @@ static void test_connect_abandoned(void **state)
         env_connect(w.loop, address, &ignore_events, NULL, ignore_connected);
         world_free(&w);
     }
+}
+
+/* The same from within the turn in which an address has not answered and the next is not tried yet. A chain of other
+ * connections, one a turn, each begun after the abandoned one and so told of after it, closes it at its 1st, 2nd … link
+ * after the name was found. */
+struct between {
+    struct env_loop *loop;
+    struct env_stream *s;
+    const char *address; /* for the chain */
+    unsigned lookups;
+    unsigned links;
+};
+
+static void between_connected(struct env_stream *s, void *ctx, enum status st)
+{
+    struct between *b = ctx;
+    assert_int_equal(st, ST_OK);
+    env_stream_close(s);
+    if (atomic_load(&lookups_done) < b->lookups || b->links-- > 0) {
+        env_connect(b->loop, b->address, &ignore_events, b, between_connected);
+        return;
+    }
+    env_stream_close(b->s);
+    env_real_loop_stop(b->loop);
+}
+
+static void close_at_once(void *ctx, struct env_stream *s)
+{
+    env_stream_close(s);
+}
+
+static void test_connect_abandoned_between_addresses(void **state)
+{
+    struct world w = world_new();
+    char address[32], name[32];
+    struct env_listener *l = listen_any(w.loop, close_at_once, NULL, address);
+    snprintf(name, sizeof name, "two.test:%u", env_listener_port(l));
+    env_listener_close(l);
+    listen_any(w.loop, close_at_once, NULL, address);
+    for (unsigned i = 0; i < 60; i++) {
+        struct between b = {.loop = w.loop, .address = address, .links = i % 10};
+        b.lookups = atomic_load(&lookups_done) + 1;
+        b.s = env_connect(w.loop, name, &ignore_events, NULL, ignore_connected);
+        env_connect(w.loop, address, &ignore_events, &b, between_connected);
+        env_real_loop_run(w.loop);
+    }
+    world_free(&w);
 }
 
 static void test_listen_errors(void **state)
@@ -963,6 +1022,7 @@ int main(void)
         cmocka_unit_test(test_pause_and_resume),
         cmocka_unit_test(test_connect_outcomes),
         cmocka_unit_test(test_connect_abandoned),
+        cmocka_unit_test(test_connect_abandoned_between_addresses),
         cmocka_unit_test(test_listen_errors),
         cmocka_unit_test(test_close_inside_callbacks),
         cmocka_unit_test(test_writes_around_connecting_keep_their_order),

@@ -169,7 +169,7 @@ static enum status cutter_finish_partial(struct mesh_cutter *c, struct bytes *da
                                          bool (*each)(void *ctx, struct mesh_frame *f), void *ctx, struct error *err)
 {
     struct mesh_frame f;
-    size_t size;
+    size_t size = 0;
     if (c->partial.n < MESH_HEADER_BYTES && !cutter_fill(c, data, MESH_HEADER_BYTES)) return ST_OK;
     enum status st = mesh_frame_size(buf_view(&c->partial), c->body_max, &size, err);
     if (st != ST_OK) return st;

@@ -30,7 +30,7 @@ enum op_flags {
 
 /* Opcodes: the high byte is the model. */
 enum {
-    OPCODE_WRITE_SET = 0x0001, /* rows with the versions they were computed from; see op_write_set in op.c */
+    OPCODE_WRITE_SET = 0x0001, /* versions of the rows read, and an op to run if they are unchanged: see op.c */
     OPCODE_KV = 0x0100,        /* model/kv.h */
     OPCODE_CATALOG = 0x0200,   /* model/catalog.h */
 };
@@ -71,22 +71,36 @@ struct op_view {
     void (*del)(void *ctx, struct bytes row);
 };
 
+/* How many timestamps a write op takes: the driver gives the first op of an entry the entry's ts, and each following one the
+ * ts of the one before plus this. At least 1; more for ops that make several incarnations. Bounded by the body's size. */
+uint64_t op_timestamps(const struct op *op);
+
 /* Runs an op (read or write) and appends its result to out. ST_OK: done, the result may be an error result. ST_NOT_READY:
- * nothing was decided; fetch and run again (out is as before). ST_VERSION: this build does not know it. Others: the view's
- * faults. Exactly one result is appended on ST_OK. */
+ * nothing was decided; fetch and run again. ST_STALE: a key is not in [slot_lo, slot_hi): nothing was decided, route again.
+ * ST_VERSION: this build does not know it. Others: the view's faults. Exactly one result is appended on ST_OK; otherwise out
+ * and the counters are as before, and the caller drops the overlay's writes. */
 enum status op_run(const struct op *op, struct op_view *view, struct buf *out);
 
-/* Leader, for OP_EVALUATE ops: runs the op on a view that collects its writes, and encodes a OPCODE_WRITE_SET op (same id)
- * that checks the versions read and writes the rows. ST_OK, ST_NOT_READY. `view` is the leader's applied state. If the op
+/* Leader, for OP_EVALUATE ops: runs the op on the leader's applied state, which it does not change, and encodes a
+ * OPCODE_WRITE_SET op (same id) that checks the versions read and has the effects. ST_OK, ST_NOT_READY, ST_STALE. If the op
  * turned out to change nothing, *out_op stays empty and the result is in *out_result. */
 enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *out_op, struct buf *out_result);
 
 /* The table through which models are found; each model has one of these. */
 struct op_model {
     const char *name;
+    /* As op_run. */
     enum status (*run)(const struct op *op, struct op_view *view, struct buf *out);
     /* The head rows an op will read first, for prefetching at append: calls each(ctx, row). May name none. */
     void (*reads)(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx);
+    /* As op_timestamps. NULL: always 1. */
+    uint64_t (*timestamps)(const struct op *op);
+    /* Computes an OP_EVALUATE op: appends a plain op (encoded) that has the same effects and result on the same rows, and
+     * nothing else but deterministic work, to out_op; or only a result to out_result. May write to the view, which is
+     * thrown away. NULL: the model has no such ops. */
+    enum status (*evaluate)(const struct op *op, struct op_view *view, struct buf *out_op, struct buf *out_result);
+    /* The version in a head row's value as it counts at ts: 0 if it is absent then (expired). */
+    uint64_t (*version)(struct bytes row_value, hlc_t ts);
 };
 extern const struct op_model kv_model;
 extern const struct op_model catalog_model;

@@ -94,4 +94,43 @@ void gate_info(struct gate *g, const char *section, struct buf *out);
 bool gate_config_get(struct gate *g, size_t at, const char **out_name, char *out_value, size_t value_max);
 enum status gate_config_set(struct gate *g, const char *name, const char *value, struct error *err);
 
+/* ---- for the node, which makes gates ---- */
+
+struct catalog;
+struct replica;
+struct mesh;
+struct mesh_frame;
+
+struct gate_options {
+    struct env_loop *loop;
+    struct mesh *mesh;
+    uint16_t shard;
+    size_t requests_max;
+    uint64_t timeout_ns; /* of a request that names none */
+    uint64_t attempt_ns; /* without an answer: ask again (by the same op id), perhaps elsewhere */
+    /* The replica of the partition if its store runs on this shard; else NULL. */
+    struct replica *(*local)(void *ctx, uint64_t partition_id);
+    void (*info)(void *ctx, const char *section, struct buf *out);
+    bool (*config_get)(void *ctx, size_t at, const char **out_name, char *out_value, size_t value_max);
+    enum status (*config_set)(void *ctx, const char *name, const char *value, struct error *err);
+    void *ctx;
+};
+
+struct gate *gate_new(const struct gate_options *options);
+/* Answers the requests under way (writes that may have been executed: ST_OUTCOME_UNKNOWN) and refuses new ones. Free it in a
+ * later turn of the loop. NULL is fine for both. */
+void gate_stop(struct gate *g);
+void gate_free(struct gate *g);
+void gate_set_self(struct gate *g, uint64_t node_id);
+/* A newer catalog; takes a reference. */
+void gate_set_catalog(struct gate *g, struct catalog *c);
+/* News of who leads: from a replica here, or from meta. Requests sent elsewhere are sent again at once. */
+void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store);
+void gate_deliver(struct gate *g, const struct mesh_frame *f); /* MESH_REPLY */
+
+struct gate_stats {
+    uint64_t under_way, reads_here, reads, writes, forwarded, retries, unknown, unavailable, overloaded;
+};
+void gate_stats(const struct gate *g, struct gate_stats *out);
+
 #endif
