@@ -8,12 +8,15 @@
 
 #include "base/diag.h"
 #include "base/mem.h"
-#include "model/op.h"
+#include "model/kv_build.h"
+#include "model/result.h"
 #include "table/place.h"
 #include "wire/resp/cmd_door.h"
 #include "wire/resp/resp_internal.h"
 #include "wire/resp/resp_job.h"
 #include "wire/resp/resp_txn.h"
+
+#define MALFORMED "ERR internal error: malformed result"
 
 static void on_done(struct request *r);
 static void conn_turn(struct env_task *task);
@@ -34,7 +37,7 @@ static struct resp_cmd *cmd_take(struct resp_conn *c, const struct command *comm
     }
     d->cmds_out++;
     ASSERT(cmd->state == CMD_FREE && cmd->request.body.n == 0 && cmd->reply.n == 0);
-    cmd->next = NULL;
+    cmd->next = cmd->group = NULL;
     cmd->conn = c;
     cmd->command = command;
     cmd->bytes = 0;
@@ -203,6 +206,49 @@ static void slot_enter(struct resp_conn *c, struct resp_cmd *cmd)
     submit(cmd);
 }
 
+static struct resp_cmd *bucket_pop(struct slot_bucket *b)
+{
+    struct resp_cmd *cmd = b->head;
+    b->head = cmd->next;
+    if (b->head == NULL) b->tail = NULL;
+    cmd->next = NULL;
+    return cmd;
+}
+
+static bool may_group(const struct resp_cmd *cmd)
+{
+    return cmd->write && !(cmd->request.op_flags & OP_EVALUATE);
+}
+
+/* Writes of one slot that wait behind one another go as one MULTI op: executing a connection's consecutive commands at
+ * one place of the log is one of the orders it allows, and a pipeline on one key costs two rounds, not one a command.
+ */
+static void group_gather(struct slot_bucket *b, struct resp_cmd *first)
+{
+    struct resp_cmd **end = &first->group;
+    size_t count = 1, bytes = first->request.body.n;
+    if (!may_group(first)) return;
+    for (struct resp_cmd *c; (c = b->head) != NULL && may_group(c) && c->request.slot == first->request.slot; count++) {
+        bytes += c->request.body.n;
+        if (count >= GROUP_MAX || bytes > GROUP_BYTES_MAX) break;
+        *end = bucket_pop(b);
+        end = &c->group;
+        c->state = CMD_RUNNING;
+    }
+    if (count == 1) return;
+    struct buf body = {0};
+    buf_reserve(&body, bytes + 16 * count);
+    kv_build_multi(&body, NULL, 0, count);
+    for (struct resp_cmd *c = first; c != NULL; c = c->group) {
+        kv_build_multi_op(&body, c->request.opcode, c->request.op_flags, buf_view(&c->request.body));
+        buf_recycle(&c->request.body);
+    }
+    buf_deinit(&first->request.body);
+    first->request.body = body;
+    first->request.opcode = KV_MULTI;
+    first->request.op_flags = 0;
+}
+
 /* The command has ended: those that waited for it start. */
 static void slot_leave(struct resp_conn *c, struct resp_cmd *cmd)
 {
@@ -212,11 +258,9 @@ static void slot_leave(struct resp_conn *c, struct resp_cmd *cmd)
     *count -= 1;
     cmd->in_slot = false;
     while (b->head != NULL && b->writes == 0 && (!b->head->write || b->reads == 0)) {
-        struct resp_cmd *next = b->head;
-        b->head = next->next;
-        if (b->head == NULL) b->tail = NULL;
-        next->next = NULL;
+        struct resp_cmd *next = bucket_pop(b);
         *(next->write ? &b->writes : &b->reads) += 1;
+        if (next->write) group_gather(b, next);
         submit(next);
     }
 }
@@ -231,22 +275,18 @@ void resp_conn_wrote(struct resp_conn *c, uint16_t slot)
 
 /* ---- ends ---- */
 
-static void on_done(struct request *r)
+/* The reply of a command, or of one of its group: `results` then stands at it, else it is NULL. */
+static void cmd_end(struct resp_conn *c, struct resp_cmd *cmd, const struct request *r, struct reader *results)
 {
-    struct resp_cmd *cmd = CONTAINER_OF(r, struct resp_cmd, request);
-    struct resp_conn *c = cmd->conn;
-    ASSERT(cmd->state == CMD_RUNNING);
-    if (c == NULL) {
-        cmd_give(cmd);
-        return;
-    }
     struct buf *out = &cmd->reply;
-    if (list_first(&c->pending) == &cmd->link) {
+    if (list_first(&c->pending) == &cmd->link) { /* its turn: without a copy */
         out_prepare(c);
         out = cmd->silent ? &c->door->nowhere : &c->out;
         if (cmd->silent) buf_recycle(out);
     }
-    if (r->status == ST_OK) {
+    if (results != NULL) {
+        if (!resp_put_result_from(out, cmd->proto, results)) resp_put_errorf(out, MALFORMED);
+    } else if (r->status == ST_OK) {
         resp_put_result(out, cmd->proto, r->result);
     } else {
         c->door->stats.errors++;
@@ -254,6 +294,29 @@ static void on_done(struct request *r)
     }
     cmd->state = CMD_DONE;
     pending_grow(c, cmd);
+}
+
+static void on_done(struct request *r)
+{
+    struct resp_cmd *cmd = CONTAINER_OF(r, struct resp_cmd, request), *next;
+    struct resp_conn *c = cmd->conn;
+    ASSERT(cmd->state == CMD_RUNNING);
+    if (c == NULL) {
+        for (; cmd != NULL; cmd = next) {
+            next = cmd->group;
+            cmd_give(cmd);
+        }
+        return;
+    }
+    struct result head;
+    struct reader results = reader_of(r->result);
+    /* Anything but an array answers the whole group. */
+    bool each = cmd->group != NULL && r->status == ST_OK && result_next(&results, &head) && head.tag == 'a';
+    for (struct resp_cmd *member = cmd; member != NULL; member = next) {
+        next = member->group;
+        member->group = NULL;
+        cmd_end(c, member, r, each ? &results : NULL);
+    }
     slot_leave(c, cmd); /* after the result has been used: it is only borrowed */
     advance(c);
     resp_conn_wake(c);

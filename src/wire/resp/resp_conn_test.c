@@ -346,6 +346,43 @@ static void test_read_now(void **state)
     fake_stream_free(s);
 }
 
+/* Writes that wait behind one another in a slot go as one op; each gets its own reply, or all the one outcome. */
+static void test_waiting_writes_are_grouped(void **state)
+{
+    struct bed b;
+    bed_init(&b, 1);
+    bed_open(&b);
+    struct fake_stream *s = client_new(&b);
+    say(s, "set k 1\r\nincr k\r\nset k x\r\nincr k\r\nping\r\nset k 7\r\nget k\r\nincr k\r\nincrbyfloat k 1\r\nincr "
+           "k\r\n");
+    assert_int_equal(b.gate.submitted, 1);
+    fake_gate_answer(&b.gate, 0, ST_OK, true);
+    assert_int_equal(b.gate.submitted, 2); /* incr, set, incr, set; GET ends the group */
+    fake_gate_answer(&b.gate, 0, ST_OK, true);
+    assert_int_equal(b.gate.submitted, 3); /* get */
+    fake_gate_answer(&b.gate, 0, ST_OK, true);
+    assert_int_equal(b.gate.submitted, 4); /* incr: what the leader evaluates goes alone */
+    fake_gate_answer_all(&b.gate);
+    assert_int_equal(b.gate.submitted, 6);
+    assert_said(s,
+                "+OK\r\n:2\r\n+OK\r\n-ERR value is not an integer or out of range\r\n+PONG\r\n+OK\r\n$1\r\n7\r\n:8\r\n"
+                "$1\r\n9\r\n:10\r\n");
+    say(s, "set k 1\r\nincr k\r\nincr k\r\n");
+    fake_gate_answer(&b.gate, 0, ST_OK, true);
+    fake_gate_answer(&b.gate, 0, ST_OUTCOME_UNKNOWN, true);
+    assert_said(s, "+OK\r\n-UNKNOWN the outcome of this write is unknown: the test says so\r\n-UNKNOWN the outcome of "
+                   "this write is "
+                   "unknown: the test says so\r\n");
+    say(s, "set k 1\r\nincr k\r\nincr k\r\n");
+    fake_gate_answer(&b.gate, 0, ST_OK, true);
+    fake_end(s, ST_IO); /* with a group under way */
+    fake_settle(&b.env);
+    fake_gate_answer(&b.gate, 0, ST_OK, true);
+    assert_int_equal(resp_door_busy(b.door), 0);
+    bed_close(&b);
+    fake_stream_free(s);
+}
+
 static void random_command(struct rng *r, struct buf *out)
 {
     static const char *const keys[] = {"a", "b", "{a}2", "{b}2", "c", "d"};
@@ -1097,6 +1134,7 @@ int main(void)
         cmocka_unit_test(test_reply_order),
         cmocka_unit_test(test_same_slot_waits),
         cmocka_unit_test(test_read_now),
+        cmocka_unit_test(test_waiting_writes_are_grouped),
         cmocka_unit_test(test_any_order_reads_as_one),
         cmocka_unit_test(test_cut_everywhere),
         cmocka_unit_test(test_barrier),

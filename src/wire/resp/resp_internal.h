@@ -21,6 +21,8 @@
 #define SPARES_MAX          64u      /* output buffers kept */
 #define SPARE_KEEP          (256u * 1024u)
 #define INPUT_AHEAD         (64u * 1024u) /* bytes read while a connection can't go on */
+#define GROUP_MAX           128u          /* waiting writes of one slot that are sent as one op */
+#define GROUP_BYTES_MAX     (256u * 1024u)
 #define CLIENT_NAME_MAX     1024u
 #define JOB_PARTS_UNDER_WAY 64u
 
@@ -28,6 +30,7 @@ enum cmd_state { CMD_FREE, CMD_WAITING, CMD_RUNNING, CMD_DONE };
 
 struct resp_cmd {
     struct link link;       /* conn->pending, in order of arrival */
+    struct resp_cmd *group; /* RUNNING: the next of those that its request carries, in order */
     struct resp_cmd *next;  /* door's free list; the waiting queue of its bucket */
     struct resp_conn *conn; /* NULL: the connection is gone */
     struct resp_door *door;
