@@ -21,6 +21,22 @@ static void load_windows(struct host *h, struct replica *r)
     buf_deinit(&hi);
 }
 
+/* All rows of the partition, then the replica's own, so that the applied row goes last. Blocking. */
+static enum status drop_rows(struct host *h, struct replica *r, struct error *err)
+{
+    struct buf lo = {0}, hi = {0};
+    row_range(&lo, &hi, r->table, r->slot_lo, r->slot_hi);
+    enum status st = engine_drop_range(h->engine, buf_view(&lo), buf_view(&hi), err);
+    buf_clear(&lo);
+    buf_clear(&hi);
+    row_system(&lo, r->partition_id, 0, BYTES_LIT(""));
+    row_system(&hi, r->partition_id, 0xff, BYTES_LIT(""));
+    if (st == ST_OK) st = engine_drop_range(h->engine, buf_view(&lo), buf_view(&hi), err);
+    buf_deinit(&lo);
+    buf_deinit(&hi);
+    return st;
+}
+
 static enum status load_state(struct host *h, struct replica *r, struct error *err)
 {
     struct buf key = {0};
@@ -30,13 +46,14 @@ static enum status load_state(struct host *h, struct replica *r, struct error *e
     buf_deinit(&key);
     if (st == ST_NOT_FOUND) return ST_OK;
     if (st != ST_OK) return st;
-    /* The row of an older replica of the partition: its rows are dropped before this one gets any. */
     bool ours = value.bytes.n > 9 && get_u64(value.bytes.p + 1) == r->replica_id;
     bool good = !ours || replica_load_applied(r, value.bytes);
     engine_value_release(&value);
     if (!good) return error_set(err, ST_CORRUPT, "partition %llu: the applied row can't be read",
                                 (unsigned long long)r->partition_id);
-    if (ours) load_windows(h, r);
+    /* Rows of an older replica of the partition, whose drop a crash cut short: this one must not inherit them. */
+    if (!ours) return drop_rows(h, r, err);
+    load_windows(h, r);
     r->durable_applied = r->applied;
     return ST_OK;
 }
@@ -133,6 +150,9 @@ enum status host_open_replica(struct host *h, const struct replica_spec *spec, s
     }
     if (r != NULL) return error_set(err, ST_EXISTS, "partition %llu has replica %llu here", (unsigned long long)spec->partition_id,
                                     (unsigned long long)r->replica_id);
+    if (map_get(&h->dropping, spec->partition_id) != NULL)
+        return error_set(err, ST_BUSY, "the rows of an earlier replica of partition %llu are still being dropped",
+                         (unsigned long long)spec->partition_id);
     r = replica_new(h, spec);
     enum status st = load_state(h, r, err);
     if (st == ST_OK) st = open_raft(h, r, spec, err);
@@ -163,17 +183,7 @@ struct drop_job {
 static void drop_run(struct env_job *job)
 {
     struct drop_job *d = CONTAINER_OF(job, struct drop_job, job);
-    struct buf lo = {0}, hi = {0};
-    struct replica *r = d->replica;
-    row_range(&lo, &hi, r->table, r->slot_lo, r->slot_hi);
-    d->status = engine_drop_range(d->host->engine, buf_view(&lo), buf_view(&hi), &d->err);
-    buf_clear(&lo);
-    buf_clear(&hi);
-    row_system(&lo, r->partition_id, 0, BYTES_LIT(""));
-    row_system(&hi, r->partition_id, 0xff, BYTES_LIT(""));
-    if (d->status == ST_OK) d->status = engine_drop_range(d->host->engine, buf_view(&lo), buf_view(&hi), &d->err);
-    buf_deinit(&lo);
-    buf_deinit(&hi);
+    d->status = drop_rows(d->host, d->replica, &d->err);
 }
 
 static void drop_done(struct env_job *job)
@@ -183,6 +193,7 @@ static void drop_done(struct env_job *job)
     if (d->status != ST_OK) host_fail(d->host, d->status, d->err.text);
     diag(DIAG_INFO, "replica.dropped partition=%llu replica=%llu", (unsigned long long)r->partition_id,
          (unsigned long long)r->replica_id);
+    map_remove(&d->host->dropping, r->partition_id);
     replica_free(r);
     mem_free(d);
 }
@@ -216,6 +227,7 @@ void host_drop_replica(struct host *h, uint64_t partition_id)
         if (a->replica == r) a->replica = NULL;
     }
     log_drop(h->log, r->replica_id);
+    map_set(&h->dropping, partition_id, r);
     list_push_back(&h->dropped, &r->busy);
 }
 
