@@ -15,9 +15,6 @@
 #include "model/result.h"
 #include "table/place.h"
 
-/* Weak: a program may be linked without the catalog's model. */
-extern const struct op_model catalog_model __attribute__((weak));
-
 static const struct op_model *model_of(uint16_t opcode)
 {
     switch (opcode & 0xff00) {

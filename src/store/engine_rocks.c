@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What is relied upon, beside RocksDB's documentation (version 7.8):
- *  - One column family and no write-ahead log: a batch goes into one memtable as a whole, memtables reach the disk in the
- *    order in which they were filled, so a crash leaves the state between two batches.
+ *  - One column family and no write-ahead log: a batch goes into one memtable as a whole, memtables reach the disk in
+ * the order in which they were filled, so a crash leaves the state between two batches.
  *  - no_slowdown: a write that would have to wait fails with Incomplete and has done nothing.
- *  - read_tier: 1 reads memtables and block cache only, and fails with Incomplete rather than do I/O; 2 leaves memtables
- *    out when there were writes without log, so it sees what is in files, that is, what is durable.
+ *  - read_tier: 1 reads memtables and block cache only, and fails with Incomplete rather than do I/O; 2 leaves
+ * memtables out when there were writes without log, so it sees what is in files, that is, what is durable.
  *  - In an ingested file a range tombstone and the rows have the same sequence number, and a tombstone hides only lower
  *    ones (db/range_del_aggregator.h), so the rows of the file stay.
  *  - rocksdb_delete_file_in_range drops files up to and including its end key: see below_key. */
@@ -66,25 +66,22 @@ struct rocks_ingest {
 
 /* ---- errors ---- */
 
-static bool starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
 
 /* Takes RocksDB's text (NULL: none) and makes it a status. `incomplete` is what "would have to wait" means here. */
 static enum status take_error(char *text, enum status incomplete, const char *doing, struct error *err)
 {
     if (text == NULL) return ST_OK;
     enum status st = ST_IO;
-    if (starts(text, "Result incomplete"))
-        st = incomplete;
-    else if (starts(text, "Corruption"))
-        st = ST_CORRUPT;
-    else if (starts(text, "Invalid argument"))
-        st = ST_INVALID;
-    else if (strstr(text, "No space left") != NULL)
-        st = ST_DISK_FULL;
-    if (st == ST_NOT_READY || st == ST_BUSY)
-        error_set(err, st, "%s", doing);
-    else
-        error_set(err, st, "%s: %s", doing, text);
+    if (starts(text, "Result incomplete")) st = incomplete;
+    else if (starts(text, "Corruption")) st = ST_CORRUPT;
+    else if (starts(text, "Invalid argument")) st = ST_INVALID;
+    else if (strstr(text, "No space left") != NULL) st = ST_DISK_FULL;
+    if (st == ST_NOT_READY || st == ST_BUSY) error_set(err, st, "%s", doing);
+    else error_set(err, st, "%s: %s", doing, text);
     rocksdb_free(text);
     return st;
 }
@@ -137,7 +134,8 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
     rocksdb_options_set_level0_stop_writes_trigger(p, L0_FILES_STOP);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(p, 1);
     rocksdb_options_set_target_file_size_base(p, FILE_BYTES);
-    rocksdb_options_set_max_bytes_for_level_base(p, MAX(o->write_buffer_bytes * L0_FILES_COMPACT, (uint64_t)FILE_BYTES));
+    rocksdb_options_set_max_bytes_for_level_base(p,
+                                                 MAX(o->write_buffer_bytes * L0_FILES_COMPACT, (uint64_t)FILE_BYTES));
     rocksdb_options_set_compression(p, rocksdb_lz4_compression);
     rocksdb_options_set_bytes_per_sync(p, 1 << 20); /* so that a file's last sync has little left to do */
     rocksdb_options_set_max_manifest_file_size(p, 16 << 20);
@@ -153,7 +151,8 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
 
     char *text = NULL; /* what the C interface has no function for */
     rocksdb_options_t *full = rocksdb_options_create();
-    rocksdb_get_options_from_string(p, "avoid_flush_during_shutdown=true;memtable_whole_key_filtering=true", full, &text);
+    rocksdb_get_options_from_string(p, "avoid_flush_during_shutdown=true;memtable_whole_key_filtering=true", full,
+                                    &text);
     rocksdb_options_destroy(p);
     if (text != NULL) {
         rocksdb_options_destroy(full);
@@ -223,7 +222,10 @@ static enum status rocks_get_durable(struct engine *base, struct bytes key, stru
     return get(e, e->read_durable, key, out, err);
 }
 
-static void rocks_value_release(struct engine_value *v) { rocksdb_pinnableslice_destroy(v->impl); }
+static void rocks_value_release(struct engine_value *v)
+{
+    rocksdb_pinnableslice_destroy(v->impl);
+}
 
 static struct engine_iter *rocks_iter_new(struct engine *base, const struct engine_snapshot *s, struct bytes lo,
                                           struct bytes hi, enum engine_read mode)
@@ -247,13 +249,31 @@ static struct engine_iter *rocks_iter_new(struct engine *base, const struct engi
     return &it->base;
 }
 
-static rocksdb_iterator_t *inner(const struct engine_iter *it) { return ((const struct rocks_iter *)it)->it; }
+static rocksdb_iterator_t *inner(const struct engine_iter *it)
+{
+    return ((const struct rocks_iter *)it)->it;
+}
 
-static void rocks_iter_first(struct engine_iter *it) { rocksdb_iter_seek_to_first(inner(it)); }
-static void rocks_iter_last(struct engine_iter *it) { rocksdb_iter_seek_to_last(inner(it)); }
-static void rocks_iter_next(struct engine_iter *it) { rocksdb_iter_next(inner(it)); }
-static void rocks_iter_prev(struct engine_iter *it) { rocksdb_iter_prev(inner(it)); }
-static bool rocks_iter_valid(const struct engine_iter *it) { return rocksdb_iter_valid(inner(it)); }
+static void rocks_iter_first(struct engine_iter *it)
+{
+    rocksdb_iter_seek_to_first(inner(it));
+}
+static void rocks_iter_last(struct engine_iter *it)
+{
+    rocksdb_iter_seek_to_last(inner(it));
+}
+static void rocks_iter_next(struct engine_iter *it)
+{
+    rocksdb_iter_next(inner(it));
+}
+static void rocks_iter_prev(struct engine_iter *it)
+{
+    rocksdb_iter_prev(inner(it));
+}
+static bool rocks_iter_valid(const struct engine_iter *it)
+{
+    return rocksdb_iter_valid(inner(it));
+}
 
 static void rocks_iter_seek(struct engine_iter *it, struct bytes key)
 {
@@ -426,7 +446,10 @@ static void ingest_free(struct rocks_ingest *g)
     mem_free(g);
 }
 
-static void rocks_ingest_abort(struct engine_ingest *g) { ingest_free((struct rocks_ingest *)g); }
+static void rocks_ingest_abort(struct engine_ingest *g)
+{
+    ingest_free((struct rocks_ingest *)g);
+}
 
 static enum status rocks_ingest_new(struct engine *base, struct engine_ingest **out, struct error *err)
 {
@@ -504,8 +527,8 @@ static void rocks_stats(struct engine *base, struct engine_stats *out)
     out->rows_estimate = property(e, "rocksdb.estimate-num-keys");
     out->compactions_running = property(e, "rocksdb.num-running-compactions");
     out->flushes = atomic_load(&e->flushes);
-    out->write_stopped =
-        property(e, "rocksdb.is-write-stopped") != 0 || property(e, "rocksdb.actual-delayed-write-rate") != 0;
+    out->write_stopped = property(e, "rocksdb.is-write-stopped") != 0 ||
+                         property(e, "rocksdb.actual-delayed-write-rate") != 0;
 }
 
 static const struct engine_ops rocks_ops = {
