@@ -231,6 +231,11 @@ void port_left(struct port *p, enum port_class c)
     if (p->listener == NULL) free_if_left(p);
 }
 
+void port_set_clients_max(struct port *p, size_t clients_max)
+{
+    p->o.clients_max = clients_max;
+}
+
 void port_close(struct port *p)
 {
     if (p == NULL) return;

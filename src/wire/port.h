@@ -31,6 +31,7 @@ enum status port_open(const struct port_options *options, struct port **out, str
 uint16_t port_number(const struct port *p);
 void port_left(struct port *p, enum port_class c);
 /* Stops accepting; connections handed over stay, and port_left may be called for them: the port goes with the last. */
+void port_set_clients_max(struct port *p, size_t clients_max); /* those that are open stay */
 void port_close(struct port *p);
 struct port_stats {
     uint64_t open[PORT_CLASSES], refused[PORT_CLASSES], unidentified, identify_timeouts, refused_unidentified;
