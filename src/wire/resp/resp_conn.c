@@ -388,6 +388,7 @@ static bool execute_slot(struct resp_conn *c, const struct command *command, con
         return true;
     }
     struct command_op op = {.body = &cmd->request.body, .error = &cmd->reply};
+    if (command->flags & COMMAND_RANDOM) op.random = env_random_u64(d->env);
     if (command->build(argv, argc, &op) != ST_OK) {
         resp_put_error(resp_conn_out(c), buf_view(&cmd->reply));
         cmd_give(cmd);
