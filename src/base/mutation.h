@@ -1,9 +1,9 @@
 /* mutation.h - planted bugs, to test the tests.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:   `if (MUTATION("name")) …` marks a place where a build with CAIRN_MUTATIONS can be made wrong in one known way;
- *            a test then shows that some check catches it. In every other build MUTATION is the constant false.
- * Threading: set before the threads start, read by any. */
+ * Purpose:   `if (MUTATION("name")) …` marks a place where a build with CAIRN_MUTATIONS can be made wrong in one known
+ * way; a test then shows that some check catches it. In every other build MUTATION is the constant false. Threading:
+ * set before the threads start, read by any. */
 #ifndef CAIRN_BASE_MUTATION_H
 #define CAIRN_BASE_MUTATION_H
 

@@ -13,8 +13,10 @@
  * HLC limit:  a heartbeat carries the highest timestamp that A may use; B acknowledges it once a bound at or above it is
  *             on B's disk. raft sends the bound with votes.
  * Threading:  pure: no clock, no I/O; one owner (the store). Time comes in with each call.
- * Invariants: 1. support given to a store never ends earlier than was promised to it. 2. an epoch is never reused.
- *             3. a store asks for no support while its disk is stalled. 4. the acknowledged limit never falls. */
+ * Settings:   lease_ns is the same on all stores of a cluster, for ever: silence after a restart lasts as long as support did.
+ * Invariants: 1. support given to a store never ends earlier than was promised to it (to that boot of it: a store that comes
+ *             back with a higher boot count has forgotten what it held). 2. an epoch is never reused. 3. a store asks for no
+ *             support while its disk is stalled. 4. the acknowledged limit never falls, and is never above the durable bound. */
 #ifndef CAIRN_CONSENSUS_LIVENESS_H
 #define CAIRN_CONSENSUS_LIVENESS_H
 
@@ -32,9 +34,12 @@ static inline store_addr_t store_addr(uint64_t node_id, uint16_t store) { return
 static inline uint64_t store_addr_node(store_addr_t a) { return a >> 16; }
 static inline uint16_t store_addr_store(store_addr_t a) { return (uint16_t)a; }
 
+/* A durable bound is asked for this far ahead of the limit, so that the disk is asked about twice a second, not per limit. */
+#define LIVENESS_BOUND_AHEAD_MS 500
+
 struct liveness_options {
     store_addr_t self;
-    uint64_t boot_count;   /* how often this store was opened, counted on disk */
+    uint64_t boot_count;   /* how often this store was opened, counted on disk; below 2^32 */
     uint64_t start_ns;     /* monotonic time when it opened */
     uint64_t lease_ns;     /* how long support lasts */
     uint64_t drift_ns;     /* taken off the holder's side */
@@ -62,11 +67,14 @@ struct liveness_peer {
     uint64_t for_epoch;      /* current epoch; promises under another are void */
     uint64_t for_until_ns;   /* our clock; 0: not supporting now */
     uint64_t for_boot;       /* the boot of it that we support */
+    uint64_t for_sent_ns;    /* its clock: when it sent the latest heartbeat seen; older ones are duplicates or overtaken */
     hlc_t for_limit;         /* the highest limit it told us */
     uint64_t last_heard_ns;
     uint64_t rtt_ns;         /* of the last echo */
     uint64_t next_beat_ns;
     unsigned groups;         /* how many local groups have a member there; 0: no heartbeats */
+    bool lapse_untold;       /* our support lapsed in liveness_step; liveness_expire will tell */
+    uint64_t told_epoch;     /* the support that liveness_changes last told of; 0: none */
 };
 
 struct liveness {
@@ -94,10 +102,19 @@ size_t liveness_due(struct liveness *l, uint64_t now_ns, struct liveness_beat *o
 bool liveness_step(struct liveness *l, uint64_t now_ns, const struct liveness_beat *in, struct liveness_beat *out_reply,
                    hlc_t *out_bound_wanted);
 void liveness_bound_durable(struct liveness *l, hlc_t bound);
+/* The limit that this store wants to use from now on; never falls. Told to peers with the next heartbeats. Returns the bound
+ * that must be made durable here for it (0: it is already): a store counts its own limit only up to its durable bound. */
+hlc_t liveness_want_limit(struct liveness *l, hlc_t limit);
 void liveness_disk_stalled(struct liveness *l, bool stalled);
 
-/* Lapses the support that has run out: calls lapsed(ctx, peer) for each store that we stop supporting now. */
+/* Lapses the support that has run out: calls lapsed(ctx, peer) for each store that we stopped supporting since the last
+ * call, also if it is supported again under a new epoch. The driver calls raft_support_lost for the groups led from there. */
 void liveness_expire(struct liveness *l, uint64_t now_ns, void (*lapsed)(void *ctx, store_addr_t peer), void *ctx);
+
+/* The other direction: calls changed(ctx, peer) for each store whose support of US began, ended or changed its epoch since the
+ * last call. The driver calls raft_support_changed for the groups that we lead and that have a member there. Call both after
+ * each batch of beats and at least each interval_ns: quiet leaders have no timer of their own. */
+void liveness_changes(struct liveness *l, uint64_t now_ns, void (*changed)(void *ctx, store_addr_t peer), void *ctx);
 
 /* Does our support for that store, under that epoch, still hold? While true, promises made under it bind. */
 bool liveness_supports(const struct liveness *l, store_addr_t peer, uint64_t epoch, uint64_t now_ns);
@@ -107,7 +124,8 @@ uint64_t liveness_epoch_for(const struct liveness *l, store_addr_t peer, uint64_
 uint64_t liveness_until(const struct liveness *l, store_addr_t peer, uint64_t epoch);
 /* The limit that this store has acknowledged; for ourselves the durable bound. */
 hlc_t liveness_limit(const struct liveness *l, store_addr_t peer);
-/* A store that has just restarted has forgotten its promises: until this moment it may neither vote nor campaign. */
+/* A store that has just restarted has forgotten its promises: until this moment it may neither vote nor campaign. At once
+ * for a store opened for the first time. */
 uint64_t liveness_silent_until(const struct liveness *l);
 
 void liveness_encode(const struct liveness_beat *b, struct buf *out);

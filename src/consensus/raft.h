@@ -10,7 +10,7 @@
  *             grants a (pre-)vote to another. The leader's lease lasts as long as a quorum's support does. Groups send
  *             no periodic heartbeats of their own: a quiet group is silent.
  * Ownership:  the caller owns struct raft; entries are counted references. Outputs in raft_ready point into the raft
- *             and are valid until the next call.
+ *             and are valid until the next raft_ready (other calls in between do not move them).
  * Threading:  one owner. now_ns comes in with each call and never falls.
  * Errors:     proposals answer ST_NOT_LEADER, ST_OVERLOADED (uncommitted bytes at the bound), ST_BUSY (transfer or
  *             config change under way). Malformed messages are the decoder's business; here they are ignored if stale.
@@ -74,20 +74,23 @@ enum raft_message_type {
     RAFT_RELEASE,      /* the leader steps down: its followers' promises for this term are void */
 };
 
-/* One message. entries are references the message borrows (when sent: from the raft; when received: from the driver). */
+/* A BEAT or append is answered; the other requests may be. A RELEASE and a TIMEOUT_NOW carry the term that ends.
+ * One message. entries are references the message borrows (when sent: from the raft; when received: from the driver). */
 struct raft_message {
     uint8_t type;
     uint8_t flags; /* RAFT_FLAG_* */
     uint64_t from, to; /* replica ids */
     store_addr_t from_store, to_store;
     uint64_t term;
-    uint64_t index;     /* append: index before the entries; vote: last index; reply: matched index; snapshot: its index */
+    uint64_t index;     /* append: index before the entries; (pre-)vote: last index; append or beat reply: up to where the log
+                         * is known to match the leader's, or, rejected, the index asked about; snapshot and its reply: its index */
     uint64_t log_term;  /* term of `index` */
-    uint64_t commit;
-    uint64_t hint;      /* append reply, rejected: where to try next; vote: none */
+    uint64_t commit;    /* leader: its own; replies: the follower's, so that the leader knows who knows */
+    uint64_t hint;      /* append reply, rejected: where to try next; with CONFIRM: how far its log must reach */
     uint64_t hint_term; /* append reply, rejected: the term there (so the leader skips a whole term at a time) */
-    uint64_t read_seq;  /* beat: the read round; echoed */
-    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none */
+    uint64_t read_seq;  /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
+    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
+                         * snapshot: its store's boot count: from an older boot than support is given to, they are void */
     hlc_t bound;        /* vote reply: the voter's durable HLC bound */
     uint32_t entry_count;
     struct entry *const *entries;
@@ -97,6 +100,9 @@ enum {
     RAFT_FLAG_TRANSFER = 2, /* vote: the old leader agreed: promises to it do not bind */
     RAFT_FLAG_SUSPECT = 4,  /* vote reply: my log may have lost entries; counts only if every voter grants */
     RAFT_FLAG_BUSY = 8,     /* append reply: not now (bytes not applied are at the bound) */
+    RAFT_FLAG_DAMAGED = 16, /* with SUSPECT: by damage, not by a torn last batch */
+    RAFT_FLAG_CONFIRM = 32, /* append: a suspect whose log reaches `hint`, in boot read_seq, may trust log and votes again */
+    RAFT_FLAGS = 63,
 };
 
 void raft_message_encode(const struct raft_message *m, struct buf *out);
@@ -114,6 +120,7 @@ struct raft_limits {
     uint64_t election_ns;           /* a follower without leader support waits this, plus up to as much by chance */
     uint64_t resend_ns;             /* an unanswered append or probe is sent again */
     uint64_t transfer_ns;           /* a transfer not done by then is given up (the leader resumes) */
+    uint64_t notice_ns;             /* a commit that no append carries is told to followers after this; 0: at once */
 };
 
 struct raft_options {
@@ -129,7 +136,7 @@ struct raft_options {
 struct raft_state {
     uint64_t term, vote;
     uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */
-    uint64_t commit;                /* at least the applied index */
+    uint64_t commit;                /* at least the applied index; above the log's end only if suspect */
     uint64_t applied;
     struct raft_config config;      /* as of `applied`; entries after it may change it (given by raft_load) */
     bool suspect;                   /* the log may have lost acknowledged entries or votes */
@@ -152,21 +159,22 @@ struct raft_read {
 };
 
 /* What the driver must do, in this order: persist (append entries, then vote), send `before` at once, send `after` only when
- * all that was persisted up to now is durable, apply up to commit, answer reads. */
+ * all that was persisted up to now is durable, apply up to commit, answer reads. The entries to persist are in memory
+ * (raft_entry_peek) until raft_persisted; entries to apply may have to be read from the log (peek gives NULL). */
 struct raft_ready {
     bool vote_changed;              /* term or vote: persist raft->term, raft->vote */
     uint64_t persist_from;          /* entries persist_from … persist_to to append (to < from: none); they replace any */
     uint64_t persist_to;            /* … suffix at or above persist_from */
     bool suspect_cleared;           /* persist that the log is whole again */
-    const struct raft_message *before; /* may go before the disk has them: the leader's appends, requests */
+    const struct raft_message *before; /* may go before the disk has them: the leader's appends and beats, pre-votes */
     size_t before_count;
-    const struct raft_message *after;  /* only when durable: votes, acknowledgements */
+    const struct raft_message *after;  /* only when durable: votes, requests for them, acknowledgements; they have no entries */
     size_t after_count;
     const struct raft_fetch *fetches;
     size_t fetch_count;
     const struct raft_read *reads;
     size_t read_count;
-    uint64_t commit;
+    uint64_t commit;   /* apply up to here: committed, and durable here, so that the engine never runs ahead of the log */
     bool role_changed; /* role, term or leader differ from the last ready */
 };
 
@@ -182,15 +190,19 @@ void raft_start(struct raft *r, uint64_t now_ns);
 void raft_step(struct raft *r, uint64_t now_ns, const struct raft_message *m);
 /* Call when raft_deadline has passed. */
 void raft_tick(struct raft *r, uint64_t now_ns);
-/* When raft_tick is next needed (UINT64_MAX: the group is quiet; liveness or a message will wake it). */
+/* When raft_tick is next needed (UINT64_MAX: the group is quiet; liveness or a message will wake it). May change with each
+ * call of the others, and with raft_ready. */
 uint64_t raft_deadline(const struct raft *r);
 /* Our store stopped supporting that store, or it came back: a follower of a leader there must reconsider. `urgent`: requests
  * are waiting, so campaign without the random wait. */
 void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool urgent);
-/* The leader's supporters changed epochs: ask followers to fortify again. */
+/* The other store's support of ours began, ended or changed its epoch (liveness_changes): a leader asks for fortification
+ * again, or starts the clock of check-quorum. */
 void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
 
-/* Leader only. Appends one entry; gives its index and term. ts must rise (the replica stamps it). */
+/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must rise (the replica stamps it) above the
+ * whole of the entry before: raft sees only the first timestamp of an entry. Entries that the raft itself makes (NOOP, CONF)
+ * repeat the last timestamp. */
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data, uint64_t *out_index,
                          uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
@@ -198,9 +210,17 @@ enum status raft_read(struct raft *r, uint64_t now_ns, uint64_t id);
 /* Leader only: until when may it serve reads without asking (its clock); 0: no lease. Cheap: call it for each read. The
  * lease is void before an entry of its own term is committed, and while a transfer is under way. */
 uint64_t raft_lease_until(const struct raft *r);
-/* The highest timestamp a quorum acknowledged: stamp and serve nothing above it. */
-hlc_t raft_hlc_limit(const struct raft *r);
+/* The highest timestamp that a quorum acknowledged whose promises hold at now_ns: close nothing and serve no read at a chosen
+ * timestamp above it. A store that acknowledged but no longer supports us does not count: its vote may have gone to another
+ * with a lower bound already (README, "limits"). 0: no lease. A read at the timestamp of the last applied entry needs no
+ * limit, and neither does the stamp of a proposal: a new leader has every entry that committed. */
+hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns);
+/* A leader stamps and serves above this: the bounds of the votes that elected it, its own, and its log's last timestamp (the
+ * first one of the last entry: the driver adds that entry's count). */
+hlc_t raft_hlc_floor(const struct raft *r);
 
+/* Entries up to (index, term) are durable, with all that was handed out before them. Reported in the order handed out; when
+ * a ready replaces entries (persist_from at or below one not yet reported), the replaced ones are not reported any more. */
 void raft_persisted(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term);
 void raft_applied(struct raft *r, uint64_t index);
 /* The answer to a fetch of entries: sends them. count 0: they are gone, a snapshot is needed. */
@@ -211,12 +231,18 @@ void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool inst
 /* Follower: the driver installed a snapshot: log restarts after (index, term), config as of it. */
 void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term, const struct raft_config *config,
                    hlc_t last_ts);
-/* Entries up to index are no longer needed in the log (term runs before it are dropped). */
+/* Entries up to index (at most the applied one) are no longer needed in the log (term runs before it are dropped). */
 void raft_compacted(struct raft *r, uint64_t index);
+/* Follower: what is not applied yet is at its bound: refuse entries with FLAG_BUSY until told otherwise. The leader pauses,
+ * and goes on when it hears of the end (or finds out by a probe). */
+void raft_set_busy(struct raft *r, uint64_t now_ns, bool busy);
 
 /* Leader only: proposes a new member set (VOTER and LEARNER roles only; the raft goes through the joint configuration by
  * itself and leaves it once committed). ST_BUSY: a change is under way, or no own-term entry is committed yet. */
 enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_config *target, struct error *err);
+/* Leader only: hands leadership to a voter once it has the whole log. Proposals are refused (ST_BUSY) and the lease is off
+ * meanwhile. If it fails after TIMEOUT_NOW was sent, the leader goes on without a lease, by read-index rounds, for the rest of
+ * its term: the target may yet campaign with voters that were told not to honour their promises. */
 enum status raft_transfer(struct raft *r, uint64_t now_ns, uint64_t to, struct error *err);
 /* Gives up leadership now (disk stall, shutdown): sends RELEASE, becomes follower, does not campaign for election_ns. */
 void raft_step_down(struct raft *r, uint64_t now_ns, const char *reason);
@@ -229,7 +255,9 @@ struct raft_view {
     uint64_t term, vote, leader; /* leader: replica id, 0 unknown */
     store_addr_t leader_store;
     uint64_t commit, applied, last_index, first_index;
-    bool suspect, transferring;
+    bool suspect, damaged; /* damaged and the only voter: it will never lead; only a restore from elsewhere helps */
+    bool transferring, busy;
+    bool can_vote; /* a voter by its own configuration */
     const struct raft_config *config; /* the one in force: the last in the log */
     uint64_t config_index;            /* of its entry */
     bool config_committed;

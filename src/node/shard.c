@@ -428,18 +428,16 @@ void shard_close(struct shard *s)
     port_close(s->port);
     s->port = NULL;
     if (s->resp != NULL) resp_door_close_all(s->resp);
-    for (size_t i = 0; i < s->host_count; i++) host_close(s->hosts[i]);
-    s->host_count = 0;
-    gate_free(s->gate);
-    s->gate = NULL;
-    if (s->resp != NULL) resp_door_free(s->resp);
-    http_door_free(s->http);
-    s->resp = NULL;
-    s->http = NULL;
+    for (size_t i = 0; i < s->host_count; i++) host_stop(s->hosts[i]);
+    gate_stop(s->gate);
 }
 
 void shard_free(struct shard *s)
 {
+    if (s->resp != NULL) resp_door_free(s->resp);
+    http_door_free(s->http);
+    gate_free(s->gate);
+    for (size_t i = 0; i < s->host_count; i++) host_free(s->hosts[i]);
     mesh_free(s->mesh);
     catalog_unref(s->catalog);
     mem_free(s->hosts);

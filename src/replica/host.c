@@ -44,8 +44,7 @@ void host_limits_default(struct host_limits *l)
         .lease_ns = 600 * NS_PER_MS,
         .drift_ns = 20 * NS_PER_MS,
         .beat_ns = 100 * NS_PER_MS,
-        .hlc_ahead_ms = 2000,
-        .hlc_bound_step_ms = 10000,
+        .hlc_ahead_ms = 1000,
         .stall_ns = 2 * NS_PER_S,
         .sweep_ns = NS_PER_S,
         .scrub_ns = 600 * NS_PER_S,
@@ -70,6 +69,7 @@ bool host_each_replica(const struct host *h, size_t *at, struct replica **out)
 void host_wake(struct replica *r)
 {
     struct host *h = r->host;
+    if (h->closing || r->dropped) return;
     if (!link_linked(&r->busy)) list_push_back(&h->busy, &r->busy);
     env_defer(h->loop, &h->turn);
 }
@@ -145,7 +145,7 @@ static void on_synced(void *ctx, uint64_t position)
         h->bound_wanted = 0;
         struct replica *r;
         for (size_t i = 0; host_each_replica(h, &i, &r);)
-            if (!list_empty(&r->pending) || r->batch_count != 0) host_wake(r);
+            if (r->held_back) host_wake(r);
     }
 }
 
@@ -174,6 +174,7 @@ static void flush_rows(struct host *h)
 static void on_turn(struct env_task *task)
 {
     struct host *h = CONTAINER_OF(task, struct host, turn);
+    if (h->closing) return;
     /* Those that wake again meanwhile have their turn in the next run of this task. */
     struct list now;
     list_init(&now);
@@ -184,24 +185,19 @@ static void on_turn(struct env_task *task)
 
 /* ---- the clock's limit ---- */
 
-/* Asks for a limit ahead of the clock, and for a durable bound above it when the last one is near. */
+/* Makes a bound durable before a limit below it is used here or acknowledged to a peer; one at a time. */
+static void want_bound(struct host *h, hlc_t bound)
+{
+    if (bound == 0 || h->bound_wanted != 0) return; /* whoever wants it asks again */
+    h->bound_wanted = bound;
+    log_set_bound(h->log, bound);
+    h->bound_position = log_position(h->log);
+}
+
 static void raise_limit(struct host *h)
 {
     hlc_t now = MAX(hlc_from_ms(env_wall_ms(h->env)), h->clock.last);
-    h->liveness.limit_wanted = MAX(h->liveness.limit_wanted, now + hlc_from_ms(h->limits.hlc_ahead_ms));
-    if (h->bound_wanted == 0 && h->liveness.bound_durable < h->liveness.limit_wanted) {
-        h->bound_wanted = h->liveness.limit_wanted + hlc_from_ms(h->limits.hlc_bound_step_ms);
-        log_set_bound(h->log, h->bound_wanted);
-        h->bound_position = log_position(h->log);
-    }
-}
-
-static void want_bound(struct host *h, hlc_t bound)
-{
-    if (bound == 0 || h->bound_wanted != 0) return; /* the peer asks again with its next beat */
-    h->bound_wanted = bound + hlc_from_ms(h->limits.hlc_bound_step_ms);
-    log_set_bound(h->log, h->bound_wanted);
-    h->bound_position = log_position(h->log);
+    want_bound(h, liveness_want_limit(&h->liveness, now + hlc_from_ms(h->limits.hlc_ahead_ms)));
 }
 
 /* ---- leases from store to store ---- */
@@ -244,28 +240,36 @@ static void wake_lost(struct host *h)
     }
 }
 
+/* A store's support of ours began, ended or changed: our leaders there ask to be fortified again. */
+static void on_support_changed(void *ctx, store_addr_t store)
+{
+    struct host *h = ctx;
+    struct replica *r;
+    for (size_t i = 0; host_each_replica(h, &i, &r);) {
+        if (!replica_leads(r)) continue;
+        raft_support_changed(r->raft, host_now(h), store);
+        host_wake(r);
+    }
+}
+
+static void check_support(struct host *h, uint64_t now)
+{
+    liveness_expire(&h->liveness, now, on_lapsed, h);
+    liveness_changes(&h->liveness, now, on_support_changed, h);
+}
+
 static void on_beat(struct host *h, const struct mesh_frame *f)
 {
     struct liveness_beat in, reply;
     hlc_t bound = 0;
+    uint64_t now = host_now(h);
     if (!liveness_decode(f->body, &in) || store_addr_node(in.from) != f->from_node || in.to != h->self) return;
-    const struct liveness_peer *peer = liveness_peer(&h->liveness, in.from);
-    if (peer == NULL) return;
-    uint64_t epoch = peer->from_epoch;
-    hlc_t limit = peer->from_limit;
-    if (liveness_step(&h->liveness, host_now(h), &in, &reply, &bound)) send_beat(h, &reply);
+    if (liveness_step(&h->liveness, now, &in, &reply, &bound)) send_beat(h, &reply);
     want_bound(h, bound);
-    if (in.reply && (peer->from_epoch != epoch || (peer->from_limit > limit))) {
-        struct replica *r;
-        for (size_t i = 0; host_each_replica(h, &i, &r);) {
-            if (peer->from_epoch != epoch && replica_leads(r)) {
-                raft_support_changed(r->raft, host_now(h), in.from);
-                host_wake(r);
-            } else if (!list_empty(&r->pending) || r->batch_count != 0) {
-                host_wake(r); /* held back by the limit */
-            }
-        }
-    }
+    check_support(h, now);
+    struct replica *r;
+    for (size_t i = 0; h->held_back != 0 && host_each_replica(h, &i, &r);)
+        if (r->held_back) host_wake(r);
 }
 
 /* ---- time ---- */
@@ -314,7 +318,7 @@ static void on_tick(struct env_timer *timer)
         for (size_t i = 0; i < n; i++) send_beat(h, &beats[i]);
         if (n < ARRAY_COUNT(beats)) break;
     }
-    liveness_expire(&h->liveness, now, on_lapsed, h);
+    check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
     for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
@@ -383,7 +387,7 @@ enum status host_open(const struct host_options *options, struct host **out, str
                                     .drift_ns = h->limits.drift_ns,
                                     .interval_ns = h->limits.beat_ns};
     liveness_init(&h->liveness, &live, log_bound(h->log));
-    overlay_init(&h->overlay, h->rows);
+    stage_init(&h->stage, h->rows);
     h->flushed_ns = host_now(h);
     env_timer_init(h->loop, &h->tick, on_tick);
     raise_limit(h);
@@ -392,29 +396,42 @@ enum status host_open(const struct host_options *options, struct host **out, str
     return ST_OK;
 }
 
-void host_close(struct host *h)
+void host_stop(struct host *h)
 {
-    if (h == NULL) return;
+    if (h == NULL || h->closing) return;
     struct replica *r;
     struct error err = {0};
-    h->closing = true;
     env_timer_stop(&h->tick);
     for (size_t i = 0; host_each_replica(h, &i, &r);) replica_lost_leadership(r);
+    h->closing = true;
     env_worker_free(h->worker);
+    h->worker = NULL;
     if (!h->failed && rows_flush(h->rows, &err) == ST_OK) engine_flush(h->engine, &err);
     log_close(h->log);
     rows_free(h->rows);
-    for (size_t i = 0; host_each_replica(h, &i, &r);) {
-        if (link_linked(&r->busy)) link_remove(&r->busy);
-        replica_free(r);
-    }
-    for (struct link *k; (k = list_pop_front(&h->dropped)) != NULL;) replica_free(CONTAINER_OF(k, struct replica, busy));
+    h->log = NULL;
+    h->rows = NULL;
+}
+
+static void free_replica_now(struct replica *r)
+{
+    if (link_linked(&r->busy)) link_remove(&r->busy);
+    snapshot_free_all(r);
+    replica_free(r);
+}
+
+void host_free(struct host *h)
+{
+    if (h == NULL) return;
+    struct replica *r;
+    for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
+    for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
+    engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
     map_deinit(&h->dropping);
-    engine_close(h->engine);
     liveness_deinit(&h->liveness);
-    overlay_deinit(&h->overlay);
+    stage_deinit(&h->stage);
     buf_deinit(&h->scratch);
     buf_deinit(&h->results);
     buf_deinit(&h->message);
@@ -445,6 +462,7 @@ static void on_raft(struct host *h, const struct mesh_frame *f)
 
 void host_deliver(struct host *h, const struct mesh_frame *f)
 {
+    if (h->closing) return;
     switch (f->kind) {
     case MESH_BEAT: on_beat(h, f); break;
     case MESH_RAFT: on_raft(h, f); break;
@@ -459,6 +477,7 @@ void host_stats(struct host *h, struct host_stats *out)
 {
     struct replica *r;
     *out = h->stats;
+    if (h->closing) return;
     out->replicas = h->replicas.count;
     for (size_t i = 0; host_each_replica(h, &i, &r);) out->leaders += replica_leads(r);
     log_stats(h->log, &out->log);

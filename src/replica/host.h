@@ -39,7 +39,6 @@ struct host_limits {
     uint64_t keep_entries_bytes;    /* of log kept for slow followers beyond what is flushed */
     uint64_t lease_ns, drift_ns, beat_ns;
     uint64_t hlc_ahead_ms;          /* how far the limit is asked ahead of now */
-    uint64_t hlc_bound_step_ms;     /* the durable bound is rounded up by this */
     uint64_t stall_ns;              /* a sync that takes longer: give up leadership */
     uint64_t sweep_ns;              /* between looks for expired keys and garbage; 0: never */
     uint64_t scrub_ns;              /* between scrubs of a partition; 0: never */
@@ -63,8 +62,10 @@ struct host_options {
 
 /* Blocking; for start-up. Replicas found on disk are not opened until host_open_replica names them. */
 enum status host_open(const struct host_options *options, struct host **out, struct error *err);
-/* Leaders step down, what can be flushed is flushed, all is freed. Blocking. NULL is fine. */
-void host_close(struct host *h);
+/* Answers what is under way (outcome unknown), flushes, closes log and engine. Blocking. The host still has to be freed, in a
+ * later turn of the loop: tasks of this one may point at it. NULL is fine for both. */
+void host_stop(struct host *h);
+void host_free(struct host *h);
 /* Gives up all leaderships (orderly stop: successors are told). */
 void host_step_down_all(struct host *h, const char *reason);
 

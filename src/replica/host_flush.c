@@ -58,6 +58,10 @@ static void flush_done(struct env_job *job)
     struct host *h = f->host;
     struct replica *r;
     h->flushing = false;
+    if (h->closing) {
+        mem_free(f);
+        return;
+    }
     h->flushed_ns = host_now(h);
     if (f->status != ST_OK && f->status != ST_STOPPED) host_fail(h, f->status, f->err.text);
     for (size_t i = 0; f->status == ST_OK && host_each_replica(h, &i, &r);) {

@@ -5,7 +5,7 @@
 
 #include "base/map.h"
 #include "replica/host.h"
-#include "replica/overlay.h"
+#include "replica/stage.h"
 #include "replica/window.h"
 
 /* A message, or the news that entries are durable, waiting for the log to reach `position`. */
@@ -65,6 +65,7 @@ struct replica {
     struct replica_request **batch_requests;
     size_t batch_count, batch_cap;
     uint64_t batch_timestamps;
+    bool held_back; /* a batch waits for a higher limit of the clock, or for room in the raft */
     struct list pending;     /* requests waiting to enter a batch (after an overloaded or limit-bound turn) */
     uint64_t pending_bytes;
     struct list flights;
@@ -76,7 +77,8 @@ struct replica {
     uint64_t led_term;       /* the term whose floor the clock was raised for */
     uint64_t change_retry_ns, transfer_retry_ns;
     uint64_t sweep_ns, scrub_at_ns;
-    bool sweeping;
+    unsigned sweeps; /* proposals of the sweep under way */
+    uint16_t garbage_slot, expired_slot; /* where it goes on */
 
     struct snapshot_send *sends[RAFT_MEMBERS_MAX];
     struct snapshot_receive *receive;
@@ -110,6 +112,7 @@ struct host {
     struct list after;
     struct env_task turn;
     struct env_timer tick;
+    unsigned held_back; /* replicas whose batch is */
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
     struct list applied;    /* replicas whose applied row is to be put */
@@ -124,7 +127,7 @@ struct host {
     uint64_t stalled_since_ns;
     bool engine_busy;
     unsigned snapshots; /* sending or receiving */
-    struct overlay overlay;
+    struct stage stage;
     struct buf scratch, results, message;
     struct host_stats stats;
 };
@@ -167,5 +170,6 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f);
 void snapshot_on_ack(struct host *h, const struct mesh_frame *f);
 void snapshot_tick(struct replica *r, uint64_t now);
 void snapshot_abort_all(struct replica *r);
+void snapshot_free_all(struct replica *r); /* at the end, when the engine is closed */
 
 #endif

@@ -200,8 +200,9 @@ static void role_changed(struct replica *r)
             if (r->led_term != 0) replica_lost_leadership(r); /* lost and won again between two turns */
             r->led_term = view.term;
             r->host->stats.elections++;
-            /* Above all that a former leader may have stamped, served or closed. */
-            hlc_see(&r->host->clock, raft_hlc_floor(r->raft));
+            /* Above all that a former leader may have stamped or served. */
+            r->read_ts = MAX(r->read_ts, raft_hlc_floor(r->raft));
+            hlc_see(&r->host->clock, r->read_ts);
         }
     } else {
         r->led_term = 0;

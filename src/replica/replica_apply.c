@@ -1,4 +1,4 @@
-/* replica_apply.c - applies committed entries in order: runs their ops on an overlay, then puts all their rows at once.
+/* replica_apply.c - applies committed entries in order: runs their ops on a stage, then puts all their rows at once.
  * SPDX-License-Identifier: Apache-2.0
  *
  * An entry whose rows are not in memory waits until they are fetched; the other replicas go on. What can't be applied (an
@@ -29,7 +29,7 @@ static void undo(struct applying *a)
     for (size_t i = 0; i < a->ran; i++)
         if (a->ops[i].flags & OP_HAS_ID) windows_undo(&r->windows, a->ops[i].session, a->ops[i].sequence);
     r->counters = a->counters_before;
-    overlay_clear(&r->host->overlay);
+    stage_clear(&r->host->stage);
 }
 
 static void forgot_session(void *ctx, uint64_t session)
@@ -76,7 +76,7 @@ static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
         }
     }
     struct op_view view;
-    overlay_view(&h->overlay, true, &view);
+    stage_view(&h->stage, true, &view);
     view.table = r->table;
     view.slot_lo = r->slot_lo;
     view.slot_hi = r->slot_hi;
@@ -128,7 +128,7 @@ static enum status apply_ops(struct replica *r, const struct entry *e)
     }
     if (st == ST_OK && !reader_done(&in)) st = ST_CORRUPT;
     if (st == ST_OK) {
-        overlay_commit(&h->overlay);
+        stage_commit(&h->stage);
         settle(&a, e);
         r->last_ts = MAX(r->last_ts, ts - 1);
         h->stats.ops_applied += count;
@@ -153,7 +153,7 @@ static void fetched(void *ctx)
 static void fetch_missing(struct replica *r)
 {
     struct host *h = r->host;
-    struct bytes lo = buf_view(&h->overlay.missing), hi = buf_view(&h->overlay.missing_hi);
+    struct bytes lo = buf_view(&h->stage.missing), hi = buf_view(&h->stage.missing_hi);
     enum status st = hi.n == 0 ? rows_fetch(h->rows, lo, fetched, r)
                                : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, fetched, r);
     if (st != ST_OK) return; /* the host's tick wakes whoever has entries to apply */
@@ -266,7 +266,7 @@ void replica_apply(struct replica *r)
         }
         const struct entry *e = next_entry(r, view.commit);
         if (e == NULL) return;
-        h->overlay.scan_from_disk = r->fetch_tries >= SCAN_TRIES;
+        h->stage.scan_from_disk = r->fetch_tries >= SCAN_TRIES;
         bytes += e->size + 64;
         if (!apply_entry(r, e)) return;
         if (r->partition_id == 1) h->options.changed(h->options.ctx, r);

@@ -64,7 +64,7 @@ enum status replica_submit(struct replica *r, struct replica_request *q)
 /* A view of the applied rows for a read or an evaluation. */
 static void applied_view(struct replica *r, hlc_t ts, struct op_counters *counters, struct op_view *out)
 {
-    overlay_view(&r->host->overlay, false, out);
+    stage_view(&r->host->stage, false, out);
     *counters = r->counters;
     out->table = r->table;
     out->slot_lo = r->slot_lo;
@@ -87,7 +87,7 @@ static hlc_t read_timestamp(struct replica *r)
     hlc_t floor = MAX(r->applied_ts, r->read_ts); /* what is in flight was stamped above both */
     if (in_flight(r)) return floor;
     hlc_t now = MAX(hlc_from_ms(env_wall_ms(h->env)), h->clock.last);
-    hlc_t limit = raft_hlc_limit(r->raft);
+    hlc_t limit = raft_hlc_limit(r->raft, host_now(h));
     r->read_ts = MAX(MIN(now, limit), floor);
     hlc_see(&h->clock, r->read_ts);
     return r->read_ts;
@@ -112,9 +112,9 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
     buf_clear(&q->evaluated);
     applied_view(r, r->applied_ts, &counters, &view);
     enum status st = op_evaluate(op, &view, &q->evaluated, &result);
-    overlay_clear(&h->overlay);
+    stage_clear(&h->stage);
     if (st == ST_NOT_READY) {
-        struct bytes lo = buf_view(&h->overlay.missing), hi = buf_view(&h->overlay.missing_hi);
+        struct bytes lo = buf_view(&h->stage.missing), hi = buf_view(&h->stage.missing_hi);
         if ((hi.n == 0 ? rows_fetch(h->rows, lo, evaluation_fetched, r)
                        : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, evaluation_fetched, r)) == ST_OK)
             r->jobs++;
@@ -135,24 +135,33 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
     return st != ST_OK || q->evaluated.n == 0;
 }
 
+static void hold_back(struct replica *r, bool held)
+{
+    if (r->held_back == held) return;
+    r->held_back = held;
+    r->host->held_back += held ? 1 : -1u;
+}
+
 static bool propose_batch(struct replica *r)
 {
     struct host *h = r->host;
     struct buf data = {0};
     uint64_t index, term;
     uint64_t now = host_now(h);
-    hlc_t limit = raft_hlc_limit(r->raft);
+    hlc_t limit = raft_hlc_limit(r->raft, now);
     hlc_t wall = hlc_from_ms(env_wall_ms(h->env));
     hlc_t first = MAX(MAX(wall, h->clock.last + 1), r->last_ts + 1);
     if (first + r->batch_timestamps > limit) {
         /* A wall clock that runs ahead gives way to the limit; a limit that is behind what was used holds writes back. */
         first = MAX(h->clock.last + 1, r->last_ts + 1);
-        if (first + r->batch_timestamps > limit) return false;
+        hold_back(r, first + r->batch_timestamps > limit);
+        if (r->held_back) return false;
     }
     buf_put_varint(&data, r->batch_count);
     buf_put_bytes(&data, buf_view(&r->batch));
     enum status st = raft_propose(r->raft, now, ENTRY_OPS, first, buf_view(&data), &index, &term);
     buf_deinit(&data);
+    hold_back(r, st != ST_OK);
     if (st != ST_OK) return false;
     hlc_see(&h->clock, first + r->batch_timestamps - 1);
     struct flight *f = mem_zalloc(sizeof *f);
@@ -271,6 +280,7 @@ void replica_lost_leadership(struct replica *r)
     r->batch_count = 0;
     r->batch_timestamps = 0;
     buf_clear(&r->batch);
+    hold_back(r, false);
     while ((k = list_pop_front(&r->pending)) != NULL) {
         struct replica_request *q = CONTAINER_OF(k, struct replica_request, link);
         r->pending_bytes -= q->op.n;

@@ -133,7 +133,7 @@ static void send_done(struct env_job *job)
     struct snapshot_send *s = CONTAINER_OF(job, struct snapshot_send, job);
     s->job_running = false;
     s->replica->jobs--;
-    if (s->failed || s->replica->dropped) send_end(s, false);
+    if (s->failed || s->replica->dropped || s->replica->host->closing) send_end(s, false);
     else send_chunk(s);
 }
 
@@ -437,7 +437,7 @@ static void receive_done(struct env_job *job)
     bool last = (c->flags & CHUNK_LAST) != 0;
     buf_deinit(&c->rows);
     mem_free(c);
-    if (s->failed || r->dropped) {
+    if (s->failed || r->dropped || r->host->closing) {
         receive_abort(s, s->err.text[0] != 0 ? s->err.text : "given up");
         return;
     }
@@ -555,4 +555,11 @@ void snapshot_abort_all(struct replica *r)
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         if (r->sends[i] != NULL) send_end(r->sends[i], false);
     if (r->dropped && r->receive != NULL) receive_abort(r->receive, "the replica is dropped");
+}
+
+void snapshot_free_all(struct replica *r)
+{
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (r->sends[i] != NULL) send_free(r->sends[i]);
+    if (r->receive != NULL) receive_free(r->receive);
 }

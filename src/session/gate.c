@@ -66,6 +66,7 @@ struct gate {
     struct env_task answer;   /* answers what could be answered at once */
     struct list answered;     /* flights, by queue */
     struct env_timer tick;
+    bool stopped;
     uint64_t id_next;
     struct rng rng;
     struct flight *pool;
@@ -334,7 +335,9 @@ static void on_answer(struct env_task *task)
     struct gate *g = CONTAINER_OF(task, struct gate, answer);
     for (struct link *k; (k = list_pop_front(&g->answered)) != NULL;) {
         struct flight *f = CONTAINER_OF(k, struct flight, queue);
-        if (g->stats.under_way > g->options.requests_max)
+        if (g->stopped)
+            give_up(f, "the node is stopping");
+        else if (g->stats.under_way > g->options.requests_max)
             finish(f, ST_OVERLOADED, (struct bytes){0}, "too many requests are under way on this node: try again later");
         else
             dispatch(f);
@@ -353,7 +356,7 @@ void gate_submit(struct gate *g, struct request *r)
     g->stats.under_way++;
     if (r->kind == REQUEST_WRITE) g->stats.writes++;
     else g->stats.reads++;
-    if (g->stats.under_way > g->options.requests_max) {
+    if (g->stopped || g->stats.under_way > g->options.requests_max) {
         list_push_back(&g->answered, &f->queue);
         env_defer(g->options.loop, &g->answer);
         return;
@@ -391,7 +394,7 @@ void gate_submit(struct gate *g, struct request *r)
 
 bool gate_read_now(struct gate *g, const struct request *r, struct buf *out)
 {
-    if (g->catalog == NULL) return false;
+    if (g->catalog == NULL || g->stopped) return false;
     const struct catalog_partition *p = catalog_partition_of(g->catalog, r->table, r->slot);
     if (p == NULL) return false;
     struct replica *replica = g->options.local(g->options.ctx, p->id);
@@ -622,11 +625,18 @@ struct gate *gate_new(const struct gate_options *options)
     return g;
 }
 
+void gate_stop(struct gate *g)
+{
+    if (g == NULL || g->stopped) return;
+    g->stopped = true;
+    env_timer_stop(&g->tick);
+    for (struct link *k; (k = list_first(&g->all)) != NULL;) give_up(CONTAINER_OF(k, struct flight, all), "the node is stopping");
+}
+
 void gate_free(struct gate *g)
 {
     if (g == NULL) return;
-    env_timer_stop(&g->tick);
-    for (struct link *k; (k = list_first(&g->all)) != NULL;) give_up(CONTAINER_OF(k, struct flight, all), "the node is stopping");
+    gate_stop(g);
     for (struct flight *f; (f = g->pool) != NULL;) {
         g->pool = *(struct flight **)f;
         buf_deinit(&f->op);

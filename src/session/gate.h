@@ -117,7 +117,10 @@ struct gate_options {
 };
 
 struct gate *gate_new(const struct gate_options *options);
-void gate_free(struct gate *g); /* requests under way are answered ST_STOPPED (writes: ST_OUTCOME_UNKNOWN) first */
+/* Answers the requests under way (writes that may have been executed: ST_OUTCOME_UNKNOWN) and refuses new ones. Free it in a
+ * later turn of the loop. NULL is fine for both. */
+void gate_stop(struct gate *g);
+void gate_free(struct gate *g);
 void gate_set_self(struct gate *g, uint64_t node_id);
 /* A newer catalog; takes a reference. */
 void gate_set_catalog(struct gate *g, struct catalog *c);

@@ -1,13 +1,13 @@
 /* port.h - the one port: tells by the first bytes what a connection speaks, and hands it to its door.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    MESH_MAGIC → mesh; a first line (at most 8 KiB, within 5 s) that ends in " HTTP/1.x" → http; 'P','R','I',' ' → an
- *             HTTP/2 refusal; 0x16 0x03 → a TLS alert and close, with a diag; PostgreSQL's SSLRequest → 'N' and close; anything
- *             else → RESP ('*' at once, inline commands at their first line).
- * Bounds:     connections not yet identified have a small pool (unidentified_max); clients have clients_max; peers and HTTP
- *             have reserved slots outside of it. Beyond: an error in the protocol's words where known ("-ERR max number of
- *             clients reached"), then closed.
- * Threading:  one port object per shard, on its loop. */
+ * Purpose:    MESH_MAGIC → mesh; a first line (at most 8 KiB, within 5 s) that ends in " HTTP/1.x" → http;
+ * 'P','R','I',' ' → an HTTP/2 refusal; 0x16 0x03 → a TLS alert and close, with a diag; PostgreSQL's SSLRequest → 'N'
+ * and close; anything else → RESP ('*' at once, inline commands at their first line). Bounds:     connections not yet
+ * identified have a small pool (unidentified_max): when it is full the oldest is closed, for an honest client says what
+ * it wants at once. Clients have clients_max; peers and HTTP have reserved slots outside of it. Beyond: an error in the
+ * protocol's words ("-ERR max number of clients reached"), then closed. Threading:  one port object per shard, on its
+ * loop. */
 #ifndef CAIRN_WIRE_PORT_H
 #define CAIRN_WIRE_PORT_H
 
@@ -30,7 +30,8 @@ enum port_class { PORT_RESP, PORT_HTTP, PORT_MESH, PORT_CLASSES };
 enum status port_open(const struct port_options *options, struct port **out, struct error *err);
 uint16_t port_number(const struct port *p);
 void port_left(struct port *p, enum port_class c);
-void port_close(struct port *p); /* stops accepting; connections handed over stay */
+/* Stops accepting; connections handed over stay, and port_left may be called for them: the port goes with the last. */
+void port_close(struct port *p);
 struct port_stats {
     uint64_t open[PORT_CLASSES], refused[PORT_CLASSES], unidentified, identify_timeouts, refused_unidentified;
 };

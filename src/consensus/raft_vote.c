@@ -1,0 +1,255 @@
+/* raft_vote.c - elections: who may campaign, who may be voted for, and when one has won.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *   follower --(timer, nothing binds)--> pre-candidate --(quorum would vote)--> candidate --(quorum voted)--> leader
+ *       ^------------- a leader, a higher term, or a lost (pre-)vote ---------------'                          |
+ *       `------------------------------------- a higher term, no quorum, step down ----------------------------'
+ *
+ * A candidate's requests wait for the disk like votes do: its own vote is one, and its log as told must survive it. */
+#include "consensus/raft_internal.h"
+
+void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns)
+{
+    r->election_ns = r->now_ns + least_ns + raft_random_below(r, random_ns);
+}
+
+bool raft_vote_silent(const struct raft *r)
+{
+    return r->now_ns < liveness_silent_until(r->liveness) && !raft_sole_voter(r);
+}
+
+/* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may
+ * be the only one with the entry (dissertation, 4.2.2). It asks the voters of its last configuration like everyone. */
+bool raft_vote_able(const struct raft *r)
+{
+    bool voter = false;
+    for (uint32_t i = 0; i < r->config_count; i++) {
+        const struct raft_member *m = raft_config_find(&r->configs[i].config, r->id);
+        voter |= m != NULL && (m->roles & (RAFT_VOTER | RAFT_VOTER_OUT)) != 0;
+    }
+    return voter && !(r->damaged && raft_sole_voter(r));
+}
+
+/* The promise is void once the leader, or a later one, committed an entry of its own while a committed configuration
+ * gives it no vote: then it gave up its lease before it told anyone of that commit, and never gets it back (it refuses
+ * changes). Otherwise nobody could follow a leader that was removed. */
+static bool promise_outlived(const struct raft *r)
+{
+    uint64_t term = raft_log_term(&r->log, r->commit);
+    if (term != r->promise.term) return term > r->promise.term;
+    const struct raft_config_at *c = &r->configs[0]; /* the last committed */
+    const struct raft_member *m = raft_config_find(&c->config, r->promise.leader);
+    return m == NULL || !(m->roles & (RAFT_VOTER | RAFT_VOTER_OUT));
+}
+
+bool raft_vote_bound(const struct raft *r, uint64_t candidate)
+{
+    const struct raft_promise *p = &r->promise;
+    return p->leader != 0 && p->leader != candidate && liveness_supports(r->liveness, p->store, p->epoch, r->now_ns) &&
+           !promise_outlived(r);
+}
+
+static uint8_t suspect_flags(const struct raft *r)
+{
+    if (!r->suspect || MUTATION("suspect_votes_freely")) return 0;
+    return RAFT_FLAG_SUSPECT | (r->damaged ? RAFT_FLAG_DAMAGED : 0);
+}
+
+/* ---- the candidate ---- */
+
+enum outcome { UNDECIDED, WON, LOST };
+
+/* One voter set: a quorum of clean votes, or all votes with fewer than a quorum of them from damaged logs. An entry
+ * that was acknowledged is on a quorum: then one undamaged log of it has voted, and the candidate's is as long (README,
+ * suspects). */
+static enum outcome outcome_of_set(const struct raft *r, uint8_t role, bool *unanimous)
+{
+    unsigned voters = 0, clean = 0, granted = 0, refused = 0, damaged = 0;
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        const struct raft_peer *p = &r->peers[i];
+        if (!(p->roles & role)) continue;
+        voters++;
+        if (p->vote == VOTE_REFUSED) refused++;
+        if (p->vote != VOTE_GRANTED) continue;
+        granted++;
+        if (!(p->vote_flags & RAFT_FLAG_SUSPECT)) clean++;
+        if (p->vote_flags & RAFT_FLAG_DAMAGED) damaged++;
+    }
+    if (voters == 0 || clean >= raft_quorum_of(voters)) return WON;
+    if (granted == voters && damaged < raft_quorum_of(voters)) {
+        *unanimous = true;
+        return WON;
+    }
+    return refused > voters - raft_quorum_of(voters) ? LOST : UNDECIDED;
+}
+
+static enum outcome outcome(const struct raft *r, bool *unanimous)
+{
+    bool by_all = false;
+    enum outcome in = outcome_of_set(r, RAFT_VOTER, &by_all);
+    enum outcome out = outcome_of_set(r, RAFT_VOTER_OUT, &by_all);
+    /* "all" means all of both sets: a set won by clean votes alone vouches for itself, but not for the other's suspects
+     */
+    for (uint32_t i = 0; by_all && i < r->peer_count; i++)
+        if ((r->peers[i].roles & (RAFT_VOTER | RAFT_VOTER_OUT)) && r->peers[i].vote != VOTE_GRANTED) return UNDECIDED;
+    *unanimous = by_all;
+    if (in == LOST || out == LOST) return LOST;
+    return in == WON && out == WON ? WON : UNDECIDED;
+}
+
+static void decide(struct raft *r)
+{
+    bool unanimous = false;
+    switch (outcome(r, &unanimous)) {
+    case UNDECIDED: break;
+    case LOST: /* the timer goes on: the next attempt comes when it would have come anyway */
+        r->role = RAFT_FOLLOWER;
+        raft_event(r, "vote_lost");
+        break;
+    case WON:
+        if (r->role == RAFT_PRE_CANDIDATE) {
+            raft_vote_campaign(r, false, false);
+        } else {
+            r->unanimous = unanimous;
+            raft_become_leader(r);
+        }
+        break;
+    }
+}
+
+static void ask(struct raft *r, const struct raft_peer *p)
+{
+    bool pre = r->role == RAFT_PRE_CANDIDATE;
+    struct raft_message m = raft_message_to(r, pre ? RAFT_PRE_VOTE : RAFT_VOTE, p->id, p->store);
+    m.term = pre ? r->term + 1 : r->term;
+    m.index = r->log.last_index;
+    m.log_term = raft_log_last_term(&r->log);
+    if (r->vote_transfer && !pre) m.flags |= RAFT_FLAG_TRANSFER;
+    if (pre) raft_send_before(r, &m);
+    else raft_send_after(r, &m);
+}
+
+void raft_vote_campaign(struct raft *r, bool pre, bool transfer)
+{
+    ASSERT(r->role != RAFT_LEADER && raft_vote_able(r));
+    if (pre) {
+        r->leader = 0;
+        r->leader_store = 0;
+    } else {
+        raft_set_term(r, r->term + 1);
+        r->vote = r->id;
+    }
+    r->role = pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
+    r->vote_transfer = transfer;
+    r->floor = liveness_limit(r->liveness, r->store);
+    raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+    raft_event(r, transfer ? "transfer" : "campaign");
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        struct raft_peer *p = &r->peers[i];
+        p->vote = p->id == r->id ? VOTE_GRANTED : VOTE_NONE;
+        p->vote_flags = p->id == r->id ? suspect_flags(r) : 0;
+        p->suspect = false;
+        p->voted_boot = 0;
+        if (p->id != r->id && (p->roles & (RAFT_VOTER | RAFT_VOTER_OUT))) ask(r, p);
+    }
+    if (raft_sole_voter(r)) decide(r);
+}
+
+/* A follower whose promise is to a leader of an older term than its own can't follow that leader, nor anyone else: it
+ * tells the leader, which then steps down and is elected anew. */
+static void tell_promised_leader(struct raft *r)
+{
+    struct raft_message m = raft_message_to(r, RAFT_APPEND_REPLY, r->promise.leader, r->promise.store);
+    m.flags = RAFT_FLAG_REJECT;
+    raft_send_after(r, &m);
+}
+
+void raft_vote_tick(struct raft *r)
+{
+    if (r->now_ns < r->election_ns || !raft_vote_able(r) || raft_vote_silent(r)) return;
+    if (raft_vote_bound(r, r->id)) {
+        if (r->promise.term < r->term) tell_promised_leader(r);
+        raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+        return;
+    }
+    raft_vote_campaign(r, !raft_sole_voter(r), false);
+}
+
+void raft_vote_on_reply(struct raft *r, const struct raft_message *m)
+{
+    struct raft_peer *p = raft_peer_find(r, m->from);
+    enum raft_role asked = m->type == RAFT_PRE_VOTE_REPLY ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
+    if (p == NULL || r->role != asked || !(p->roles & (RAFT_VOTER | RAFT_VOTER_OUT))) return;
+    if (MUTATION("vote_counted_twice") && p->vote == VOTE_GRANTED)
+        for (uint32_t i = 0; i < r->peer_count; i++)
+            if (r->peers[i].vote == VOTE_NONE) {
+                r->peers[i].vote = VOTE_GRANTED;
+                break;
+            }
+    if (p->vote != VOTE_NONE) return;
+    p->vote = m->flags & RAFT_FLAG_REJECT ? VOTE_REFUSED : VOTE_GRANTED;
+    p->vote_flags = m->flags & (RAFT_FLAG_SUSPECT | RAFT_FLAG_DAMAGED);
+    if (p->vote == VOTE_GRANTED && m->bound > r->floor) r->floor = m->bound;
+    if (m->flags & RAFT_FLAG_SUSPECT) p->voted_boot = m->read_seq;
+    decide(r);
+}
+
+/* ---- the voter ---- */
+
+static bool up_to_date(const struct raft *r, const struct raft_message *m)
+{
+    uint64_t term = raft_log_last_term(&r->log);
+    return m->log_term > term || (m->log_term == term && m->index >= r->log.last_index);
+}
+
+/* Is there a leader that we should not help to depose? */
+static bool protects_leader(const struct raft *r, const struct raft_message *m)
+{
+    if (m->flags & RAFT_FLAG_TRANSFER) return false; /* it agreed */
+    if (raft_vote_bound(r, m->from)) return true;
+    if (r->role == RAFT_LEADER) {
+        uint64_t active = raft_activity_quorum(r);
+        return active == NEVER || r->now_ns < active + r->limits.election_ns;
+    }
+    return r->leader != 0 && r->leader != m->from && r->leader_heard_ns != 0 &&
+           r->now_ns < r->leader_heard_ns + r->limits.election_ns;
+}
+
+static void answer(struct raft *r, const struct raft_message *m, bool grant)
+{
+    bool pre = m->type == RAFT_PRE_VOTE;
+    struct raft_message reply = raft_message_to(r, pre ? RAFT_PRE_VOTE_REPLY : RAFT_VOTE_REPLY, m->from, m->from_store);
+    reply.term = pre && grant ? m->term : r->term;
+    reply.flags = (uint8_t)((grant ? 0 : RAFT_FLAG_REJECT) | suspect_flags(r));
+    if (reply.flags & RAFT_FLAG_SUSPECT) reply.read_seq = r->liveness->options.boot_count;
+    reply.bound = MUTATION("limit_not_in_votes") ? 0 : liveness_limit(r->liveness, r->store);
+    if (pre || MUTATION("vote_not_persisted_first")) raft_send_before(r, &reply);
+    else raft_send_after(r, &reply);
+}
+
+/* Whoever is asked answers, whatever its own configuration says of it: the candidate's may be newer, and the candidate
+ * counts only the voters of its own. So learners are never asked, and a learner just promoted is no obstacle. */
+void raft_vote_on_request(struct raft *r, const struct raft_message *m)
+{
+    bool pre = m->type == RAFT_PRE_VOTE;
+    bool shielded = raft_vote_silent(r) || protects_leader(r, m);
+    if (pre) {
+        answer(r, m, m->term > r->term && !shielded && up_to_date(r, m));
+        return;
+    }
+    if (m->term > r->term) {
+        if (shielded) return; /* not even its term: that would depose the leader */
+        raft_become_follower(r, m->term, 0, 0);
+    }
+    bool free = r->vote == 0 ? r->leader == 0 : r->vote == m->from;
+    bool grant = m->term == r->term && free && !shielded && up_to_date(r, m);
+    if (grant) {
+        ASSERT(r->role != RAFT_LEADER);
+        if (r->vote == 0) {
+            r->vote = m->from;
+            r->vote_changed = true;
+        }
+        raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+    }
+    answer(r, m, grant);
+}
