@@ -13,9 +13,12 @@ void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns)
     r->election_ns = r->now_ns + least_ns + raft_random_below(r, random_ns);
 }
 
+/* After a restart the promises made before bind still, but are forgotten. None can bind the only voter of a committed
+ * configuration. If that is not known to be committed, a leader of the one before may count on us. */
 bool raft_vote_silent(const struct raft *r)
 {
-    return r->now_ns < liveness_silent_until(r->liveness) && !raft_sole_voter(r);
+    bool alone = raft_sole_voter(r) && r->config_count == 1 && r->configs[0].index <= r->commit;
+    return r->now_ns < liveness_silent_until(r->liveness) && !alone;
 }
 
 /* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may

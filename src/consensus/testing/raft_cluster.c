@@ -278,6 +278,10 @@ static void apply(struct cluster *c, unsigned node, uint64_t commit)
 static void send_snapshot(struct cluster *c, unsigned node, uint64_t to)
 {
     struct cluster_node *n = &c->nodes[node];
+    if (n->machine.config.count == 0) { /* a new member that has not applied its first configuration yet */
+        raft_snapshot_ended(n->raft, cluster_local_ns(c, node), to, false);
+        return;
+    }
     raft_snapshot_begun(n->raft, to, n->machine.applied, n->machine.applied_term);
     struct cluster_message *m = net_new(c, node, to, CLUSTER_STATE, 0);
     buf_put(&m->bytes, &n->machine, sizeof n->machine);
