@@ -144,27 +144,6 @@ enum status kv_error(struct kv_run *run, const char *text)
     return ST_OK;
 }
 
-/* Runs the op of `run`. */
-static enum status dispatch(struct kv_run *run)
-{
-    const struct kv_row_op *row = op_row(run->op->opcode);
-    if (row == NULL) return ST_VERSION;
-    if (row->run == NULL || (!row->read && !run->writing)) return kv_malformed(run);
-    return row->run(run);
-}
-
-enum status kv_run_nested(struct kv_run *outer, const struct op *op, struct buf *out)
-{
-    struct kv_run run;
-    kv_run_init(&run, op, outer->view, outer->ordinal, out);
-    run.nested = true;
-    size_t before = out->n;
-    enum status st = dispatch(&run);
-    kv_run_deinit(&run);
-    if (st != ST_OK) out->n = before;
-    return st;
-}
-
 /* Calls each with an op's sub-ops (MULTI, EFFECT); stops at what is malformed. */
 static void each_sub_op(const struct op *op, void (*each)(void *ctx, const struct op *sub), void *ctx)
 {
@@ -269,6 +248,34 @@ static void keys_of(void *ctx, const struct op *op)
         break;
     default: break;
     }
+}
+
+static bool key_fits(void *ctx, struct bytes key) { return key.n <= KV_KEY_MAX; }
+
+/* Runs the op of `run`. */
+static enum status dispatch(struct kv_run *run)
+{
+    const struct kv_row_op *row = op_row(run->op->opcode);
+    if (row == NULL) return ST_VERSION;
+    if (row->run == NULL || (!row->read && !run->writing)) return kv_malformed(run);
+    if (!row->read && row->keys < KEYS_MULTI) {
+        struct keys_ctx keys = {.each = key_fits};
+        keys_of(&keys, run->op);
+        if (keys.stopped) return kv_error(run, "ERR a key is longer than 65535 bytes");
+    }
+    return row->run(run);
+}
+
+enum status kv_run_nested(struct kv_run *outer, const struct op *op, struct buf *out)
+{
+    struct kv_run run;
+    kv_run_init(&run, op, outer->view, outer->ordinal, out);
+    run.nested = true;
+    size_t before = out->n;
+    enum status st = dispatch(&run);
+    kv_run_deinit(&run);
+    if (st != ST_OK) out->n = before;
+    return st;
 }
 
 struct reads_ctx {

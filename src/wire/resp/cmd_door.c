@@ -201,7 +201,8 @@ void cmd_help(struct resp_conn *c, const struct bytes *argv, size_t argc)
     char text[64];
     size_t n = strlen(container->name), count = 1;
     upper_case(bytes_str(container->name), text, sizeof text);
-    for (const struct command *cmd = commands_door; cmd->name != NULL; cmd++) {
+    const struct command *cmd;
+    for (size_t at = 0; command_each(&at, &cmd);) {
         if (strncmp(cmd->name, container->name, n) != 0 || cmd->name[n] != '|') continue;
         char sub[64];
         upper_case(bytes_str(cmd->name + n + 1), sub, sizeof sub);

@@ -71,7 +71,9 @@
     X("cluster|links", 2, 0, 0, 0, cmd_cluster_links, false)                        \
     X("cluster|countkeysinslot", 3, COMMAND_NO_MULTI, 0, 0, cmd_cluster_keys, true) \
     X("cluster|getkeysinslot", 4, COMMAND_NO_MULTI, 0, 0, cmd_cluster_keys, true)   \
-    X("cluster|help", 2, 0, 0, 0, cmd_help, false)
+    X("cluster|help", 2, 0, 0, 0, cmd_help, false)                                  \
+    X("object", -2, 0, 0, 0, NULL, false)                                           \
+    X("object|help", 2, 0, 0, 0, cmd_help, false)
 
 #define DOOR_HANDLER(name) void name(struct resp_conn *c, const struct bytes *argv, size_t argc)
 /* cmd_door.c */

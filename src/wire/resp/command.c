@@ -42,6 +42,9 @@ __attribute__((constructor)) static void table_fill(void)
             for (; table[at] != NULL; at = (at + 1) % TABLE_SLOTS) ASSERT(strcmp(table[at]->name, c->name) != 0);
             table[at] = c;
             lengths[at] = (uint8_t)n;
+            /* A data command that passes the arity check has its first key. */
+            int least = c->arity < 0 ? -c->arity : c->arity;
+            ASSERT((c->scope != SCOPE_SLOT && c->scope != SCOPE_FANOUT) || (c->key_first > 0 && c->key_first < least));
         }
     }
 }

@@ -463,6 +463,7 @@ static bool execute_slot(struct resp_conn *c, const struct command *command, con
         return true;
     }
     struct command_op op = {.body = &cmd->request.body, .error = &cmd->reply};
+    if (command->flags & COMMAND_RANDOM) op.random = env_random_u64(d->env);
     if (command->build(argv, argc, &op) != ST_OK) {
         resp_put_error(resp_conn_out(c), buf_view(&cmd->reply));
         cmd_give(cmd);
@@ -544,6 +545,7 @@ static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
             return true;
         }
     }
+    ASSERT(command->scope == SCOPE_ALL || command->scope == SCOPE_FANOUT); /* others have keys: their arity says so */
     if (!resp_conn_quiet(c)) return false;
     if (command->scope == SCOPE_ALL) resp_job_all(c, command, argv, argc);
     else resp_job_fanout(c, command, argv, argc);

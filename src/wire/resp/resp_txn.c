@@ -113,6 +113,7 @@ void resp_txn_queue(struct resp_conn *c, const struct command *command, const st
     if (q.op) {
         struct buf error = {0};
         struct command_op op = {.body = &t->bytes, .error = &error};
+        if (command->flags & COMMAND_RANDOM) op.random = env_random_u64(c->door->env);
         if (!join_slot(c, command, argv, argc)) return;
         if (command->build(argv, argc, &op) != ST_OK) {
             /* Redis finds this only in EXEC, and answers it in its place there. */
