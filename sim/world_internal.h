@@ -60,7 +60,6 @@ struct world {
     struct sim_cpu_options cpu;
     struct sim_net_options net;
     struct sim_counters counters;
-    struct fiber_pool fibers;
     struct sim_node **nodes; /* nodes[id - 1] */
     unsigned node_count;
     struct map links; /* from id << 32 | to id -> struct net_link */
