@@ -55,6 +55,7 @@ struct world {
     bool stepping;          /* in world_step */
     struct sim_loop *ready; /* turns when the event that runs is through */
     struct list events_free;
+    size_t slab_pages;
     void *pages_free; /* disk.c's: the first bytes of each point to the next */
     struct rng rng_cpu, rng_net, rng_disk, rng_clock, rng_driver;
     struct sim_cpu_options cpu;
