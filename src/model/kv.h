@@ -24,6 +24,7 @@
 #define KV_PIECE      65536u
 #define KV_INLINE_MAX 65536u
 #define KV_STRING_MAX (512ull << 20)
+#define KV_KEY_MAX    65535u /* bytes of a key or of a hash's field: they are in row keys */
 
 /* See kv_build.h for the builders of bodies; the list of opcodes is there too. */
 

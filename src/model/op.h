@@ -76,7 +76,7 @@ struct op_view {
 uint64_t op_timestamps(const struct op *op);
 
 /* Runs an op (read or write) and appends its result to out. ST_OK: done, the result may be an error result. ST_NOT_READY:
- * nothing was decided; fetch and run again. ST_STALE: a key is not in [slot_lo, slot_hi): nothing was decided, route again.
+ * nothing was decided; fetch and run again. ST_STALE: a key is not in [slot_lo, slot_hi): nothing was decided or written, route again.
  * ST_VERSION: this build does not know it. Others: the view's faults. Exactly one result is appended on ST_OK; otherwise out
  * and the counters are as before, and the caller drops the overlay's writes. */
 enum status op_run(const struct op *op, struct op_view *view, struct buf *out);

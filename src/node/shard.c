@@ -38,10 +38,16 @@ static void deliver(void *ctx, const struct mesh_frame *f)
 
 /* ---- connections ---- */
 
+/* The port is closed before the last connections end. */
+static void left(struct shard *s, enum port_class c)
+{
+    if (s->port != NULL) port_left(s->port, c);
+}
+
 static void on_resp(void *ctx, struct env_stream *stream, struct bytes first)
 {
     struct shard *s = ctx;
-    if (resp_conn_new(s->resp, stream, first) == NULL) port_left(s->port, PORT_RESP);
+    if (resp_conn_new(s->resp, stream, first) == NULL) left(s, PORT_RESP);
 }
 
 static void on_http(void *ctx, struct env_stream *stream, struct bytes first)
@@ -55,9 +61,9 @@ static void on_mesh(void *ctx, struct env_stream *stream, struct bytes first)
     mesh_accept(s->mesh, stream, first);
 }
 
-static void resp_left(void *ctx) { port_left(((struct shard *)ctx)->port, PORT_RESP); }
-static void http_left(void *ctx) { port_left(((struct shard *)ctx)->port, PORT_HTTP); }
-static void mesh_left(void *ctx) { port_left(((struct shard *)ctx)->port, PORT_MESH); }
+static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
+static void http_left(void *ctx) { left(ctx, PORT_HTTP); }
+static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
 
 /* ---- what replicas tell ---- */
 

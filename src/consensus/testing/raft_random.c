@@ -52,6 +52,7 @@ static void setup(struct cluster *c, uint64_t seed, struct plan *p)
                                     .resend_ns = ms(30),
                                     .transfer_ns = ms(150),
                                     .notice_ns = rng_chance(&r, 2) ? 0 : ms(3)};
+    o.keep_log = getenv("CAIRN_RAFT_TRACE") != NULL;
     cluster_init(c, &o);
     for (unsigned i = 1; i <= o.nodes; i++) {
         c->nodes[i].clock_offset_ns = rng_below(&r, ms(100000));
@@ -204,6 +205,11 @@ static void step(struct cluster *c, const struct plan *p, bool faults, bool load
     disks(c, p, faults);
     if (load) clients(c);
     cluster_check(c);
+    if (c->text.n > 0) {
+        fprintf(stderr, "-- %" PRIu64 " ms\n%.*s", (uint64_t)(c->now_ns / NS_PER_MS), (int)c->text.n,
+                (const char *)c->text.p);
+        buf_clear(&c->text);
+    }
 }
 
 static bool agreed(const struct cluster *c, bool lease)

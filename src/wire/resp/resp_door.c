@@ -79,6 +79,15 @@ void resp_door_free(struct resp_door *d)
     mem_free(d);
 }
 
-size_t resp_door_clients(const struct resp_door *d) { return d->conn_count; }
-size_t resp_door_busy(const struct resp_door *d) { return d->cmds_out + d->parts_out; }
-void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out) { *out = d->stats; }
+size_t resp_door_clients(const struct resp_door *d)
+{
+    return d->conn_count;
+}
+size_t resp_door_busy(const struct resp_door *d)
+{
+    return d->cmds_out + d->parts_out;
+}
+void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out)
+{
+    *out = d->stats;
+}

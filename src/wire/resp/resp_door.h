@@ -1,12 +1,10 @@
 /* resp_door.h - the Redis door: takes over streams that speak RESP and serves them through the gate.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    one door per shard. It owns its connections, the pool of their commands, and what CLIENT, INFO and CONFIG tell
- *             of them.
- * Ownership:  the door owns a stream from resp_conn_new on. Requests that are with the gate outlive their connection: the
- *             door can be freed only once resp_door_busy is 0 (the gate has answered all).
- * Threading:  the gate's shard.
- * Bounds:     all in struct resp_door_config. */
+ * Purpose:    one door per shard. It owns its connections, the pool of their commands, and what CLIENT, INFO and CONFIG
+ * tell of them. Ownership:  the door owns a stream from resp_conn_new on. Requests that are with the gate outlive their
+ * connection: the door can be freed only once resp_door_busy is 0 (the gate has answered all). Threading:  the gate's
+ * shard. Bounds:     all in struct resp_door_config. */
 #ifndef CAIRN_WIRE_RESP_RESP_DOOR_H
 #define CAIRN_WIRE_RESP_RESP_DOOR_H
 
@@ -48,7 +46,8 @@ struct resp_door_stats {
 struct resp_door *resp_door_new(const struct resp_door_config *config);
 /* Closes every connection, at once. */
 void resp_door_free(struct resp_door *d);
-/* Connections that are idle are closed, the others as soon as the replies of what they sent have left. New ones are refused. */
+/* Connections that are idle are closed, the others as soon as the replies of what they sent have left. New ones are
+ * refused. */
 void resp_door_stop(struct resp_door *d);
 /* Closes every connection, at once; their requests stay with the gate. */
 void resp_door_close_all(struct resp_door *d);
@@ -56,7 +55,8 @@ size_t resp_door_clients(const struct resp_door *d);
 size_t resp_door_busy(const struct resp_door *d); /* commands and parts of commands not yet answered by the gate */
 void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out);
 
-/* Takes the stream over; `first` are the bytes read so far (borrowed). NULL: refused (and told why), the stream is closed. */
+/* Takes the stream over; `first` are the bytes read so far (borrowed). NULL: refused (and told why), the stream is
+ * closed. */
 struct resp_conn *resp_conn_new(struct resp_door *d, struct env_stream *s, struct bytes first);
 
 #endif
