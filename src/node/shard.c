@@ -363,7 +363,7 @@ void shard_open_doors(struct shard *s)
     resp.client_id_step = n->shard_count;
     resp.left = resp_left;
     resp.ctx = s;
-    resp.limits.bulk_max = n->options.value_bytes_max;
+    resp_door_config_value_max(&resp, n->options.value_bytes_max);
     s->resp = resp_door_new(&resp);
     struct http_door_options http = {.loop = s->loop,
                                      .body_max = 1 << 20,
@@ -377,7 +377,7 @@ void shard_open_doors(struct shard *s)
 
 enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct env_loop *loop, struct error *err)
 {
-    *s = (struct shard){.node = n, .index = index, .loop = loop};
+    *s = (struct shard){.node = n, .index = index, .loop = loop, .options = n->options};
     s->stats = mem_zalloc(n->shard_count * sizeof *s->stats);
     struct mesh_options mesh = {.loop = loop,
                                 .shard = index,

@@ -224,6 +224,11 @@ void port_left(struct port *p, enum port_class c)
     p->stats.open[c]--;
 }
 
+void port_set_clients_max(struct port *p, size_t clients_max)
+{
+    p->o.clients_max = clients_max;
+}
+
 void port_close(struct port *p)
 {
     if (p == NULL) return;
