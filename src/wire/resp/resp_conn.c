@@ -603,8 +603,10 @@ static size_t run_input(struct resp_conn *c, struct bytes in)
         }
         done += used;
         c->door->stats.commands++;
-        struct resp_cmd *last = CONTAINER_OF(list_last(&c->pending), struct resp_cmd, link);
-        if (c->pending_count != 0 && last->state == CMD_DONE) pending_grow(c, last);
+        if (c->pending_count != 0) {
+            struct resp_cmd *last = CONTAINER_OF(list_last(&c->pending), struct resp_cmd, link);
+            if (last->state == CMD_DONE) pending_grow(c, last);
+        }
         c->reply_skip = c->reply_skip_next;
         c->reply_skip_next = false;
     }
@@ -731,8 +733,7 @@ static void on_drained(struct env_stream *s, void *ctx)
 static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
 {
     struct resp_conn *c = ctx;
-    struct resp_cmd *first = CONTAINER_OF(list_first(&c->pending), struct resp_cmd, link);
-    bool waits = c->barrier && strcmp(first->command->name, "wait") == 0; /* perhaps for a day */
+    bool waits = c->barrier && strcmp(c->last_command->name, "wait") == 0; /* perhaps for a day */
     if (st == ST_OK && !c->kill && !waits) { /* it may still read: what it sent is answered first */
         c->eof = true;
         resp_conn_wake(c);
