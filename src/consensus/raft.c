@@ -211,7 +211,8 @@ void raft_start(struct raft *r, uint64_t now_ns)
     r->commit = MAX(r->commit, r->log.base_index);
     r->persisted = r->log.last_index;
     r->persist_next = r->log.last_index + 1;
-    if (raft_log_last_term(&r->log) > r->term) { /* a vote record was lost with the damage, or a snapshot came before it */
+    if (raft_log_last_term(&r->log) >
+        r->term) { /* a vote record was lost with the damage, or a snapshot came before it */
         ASSERT(r->suspect || r->log.last_index == r->log.base_index);
         r->term = r->told_term = raft_log_last_term(&r->log);
         r->vote = 0;

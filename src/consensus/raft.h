@@ -132,7 +132,11 @@ struct raft_options {
     uint64_t seed;                   /* for election timeouts */
 };
 
-/* What the disk held when the replica was opened. */
+/* What the disk held when the replica was opened.
+ *
+ * A new group: all its first members begin with the same state, as if restored from a snapshot: term = base_term = 1,
+ * base_index = commit = applied = 1 and the first config. A replica that joins later begins with zeros and no config: the
+ * leader's log does not reach back to index 1 for it, so it gets a snapshot, and with it the configuration. */
 struct raft_state {
     uint64_t term, vote;
     uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */
@@ -246,6 +250,10 @@ enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_confi
 enum status raft_transfer(struct raft *r, uint64_t now_ns, uint64_t to, struct error *err);
 /* Gives up leadership now (disk stall, shutdown): sends RELEASE, becomes follower, does not campaign for election_ns. */
 void raft_step_down(struct raft *r, uint64_t now_ns, const char *reason);
+
+/* For a store that no longer has the replica that a message is for: if the message promises to follow it, fills in the
+ * RELEASE to send back, so that the sender looks for another leader; else false. */
+bool raft_release_removed(const struct raft_message *m, struct raft_message *out);
 
 void raft_ready(struct raft *r, struct raft_ready *out); /* takes the pending outputs */
 

@@ -211,10 +211,10 @@ static bool flush_each(void *ctx, uint64_t position, struct bytes key, const str
  * made behind the cursor meanwhile stays. */
 enum status kv_op_flush(struct kv_run *run)
 {
-    uint64_t cursor = reader_u64(&run->body), count_max = reader_u32(&run->body);
-    struct flush f = {.keys = kv_temp(run), .count_max = MAX(count_max, 1)};
+    uint64_t cursor = reader_u64(&run->body);
+    struct flush f = {.keys = kv_temp(run), .count_max = reader_u32(&run->body)};
     struct heads walk = {.run = run, .each = flush_each, .ctx = &f};
-    if (!reader_done(&run->body)) return kv_malformed(run);
+    if (!reader_done(&run->body) || f.count_max == 0) return kv_malformed(run);
     enum status st = start(run, cursor, &walk.position);
     if (st != ST_OK) return st;
     st = heads_walk(&walk, MAX(f.count_max, JUMPS_MIN));

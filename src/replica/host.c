@@ -264,6 +264,12 @@ static void on_beat(struct host *h, const struct mesh_frame *f)
     hlc_t bound = 0;
     uint64_t now = host_now(h);
     if (!liveness_decode(f->body, &in) || store_addr_node(in.from) != f->from_node || in.to != h->self) return;
+    if (liveness_peer(&h->liveness, in.from) == NULL) {
+        /* A leader there waits for this store's support before it sends anything, so it is given also when no replica
+         * here knows of that store yet. */
+        liveness_ref(&h->liveness, in.from);
+        liveness_unref(&h->liveness, in.from);
+    }
     if (liveness_step(&h->liveness, now, &in, &reply, &bound)) send_beat(h, &reply);
     want_bound(h, bound);
     check_support(h, now);

@@ -163,6 +163,7 @@ static void batch_close(struct log *l)
     h->boot = l->boot;
     h->bound = l->bound;
     b->end = h->position + h->bytes;
+    if (b->copied < h->payload_bytes) l->progress += h->bytes - b->copied;
     l->gather_offset += h->bytes;
     l->last_end = b->end;
     l->marked = false;
@@ -200,7 +201,7 @@ uint64_t log_put(struct log *l, struct replica *r, const struct log_record *rec,
 {
     size_t size = log_record_size(rec->data.n);
     ASSERT(rec->data.n <= LOG_RECORD_BYTES_MAX);
-    if (l->failed) return log_pos(log_segment_last(l)->number, LOG_PAGE); /* it is in memory only; nothing is reported */
+    if (l->failed) return log_pos(log_segment_last(l)->number, UINT32_MAX); /* in memory only; never durable */
     struct log_batch *b = l->open;
     if (b != NULL && b->header.records > 0 && b->buf.n + size > b->limit) {
         batch_close(l);
@@ -214,8 +215,10 @@ uint64_t log_put(struct log *l, struct replica *r, const struct log_record *rec,
     uint64_t pos = b->header.position + b->buf.n;
     log_record_put(buf_extend(&b->buf, size), rec);
     b->header.records++;
+    if (rec->flags & LOG_RECORD_COPY) b->copied += size;
     if (r != NULL) summary_add(b, r, first, last);
     l->ticked = true;
+    if (l->tick.due_ns == 0 && !l->booting) env_timer_start(&l->tick, LOG_TICK_NS);
     ask_start(l);
     return pos;
 }
@@ -359,6 +362,7 @@ bool log_full(const struct log *l)
 
 uint64_t log_position(const struct log *l)
 {
+    if (l->failed) return UINT64_MAX; /* nothing will be durable any more: nobody may think that it is */
     return l->open != NULL && l->open->header.records > 0 ? l->open->header.position + l->open->buf.n : l->last_end;
 }
 
@@ -439,8 +443,13 @@ static void batch_done(struct env_job *job)
     log_segment_unref(l, s);
     log_kick(l); /* closed batches go at once; what is open still gathers until the end of the turn */
     if (mark) return;
+    l->jobs++; /* the event may close the log */
     l->events.synced(l->ctx, l->synced);
-    if (l->closed) return;
+    l->jobs--;
+    if (l->closed) {
+        log_maybe_free(l);
+        return;
+    }
     log_reads_wake(l);
     log_reclaim_step(l);
 }
@@ -478,7 +487,6 @@ void log_kick(struct log *l)
     } else if (!l->marked && l->idle.due_ns == 0) {
         env_timer_start(&l->idle, LOG_MARK_AFTER_NS);
     }
-    if (l->tick.due_ns == 0) env_timer_start(&l->tick, LOG_TICK_NS);
 }
 
 static void on_start(struct env_task *task)
@@ -498,9 +506,10 @@ static void on_start(struct env_task *task)
  * itself, and the next batch takes its place. */
 static struct log_batch *mark_new(struct log *l)
 {
+    if (l->failed) return NULL;
     struct log_segment *s = log_segment_last(l);
     bool idle = l->flying == NULL && l->open == NULL && list_empty(&l->queue) && l->synced == l->last_end;
-    if (!idle || l->failed || l->marked || s->file == NULL || l->full_write) return NULL;
+    if (!idle || l->marked || s->file == NULL || l->full_write) return NULL;
     if (l->gather_offset + LOG_PAGE > s->bytes) return NULL;
     struct log_batch *b = batch_take(l);
     batch_place(l, b, LOG_SECTOR);
@@ -533,9 +542,8 @@ static void on_tick(struct env_timer *t)
     l->look_at_space = true;
     log_files_work(l);
     log_kick(l);
-    bool again = l->ticked || log_full(l);
+    if (l->ticked || log_full(l)) env_timer_start(t, LOG_TICK_NS);
     l->ticked = false;
-    if (!again) env_timer_stop(t);
 }
 
 void log_fail(struct log *l, enum status st, const char *text)
@@ -548,10 +556,24 @@ void log_fail(struct log *l, enum status st, const char *text)
     if (l->open != NULL) batch_give(l, l->open);
     l->open = NULL;
     for (struct link *k; (k = list_pop_front(&l->queue)) != NULL;) batch_give(l, CONTAINER_OF(k, struct log_batch, link));
-    struct error copy;
-    error_set(&copy, st, "%s", text); /* text may lie in a batch */
+    error_set(&l->failure, st, "%s", text);
+    l->fail_pending = true;
+    env_defer(l->loop, &l->fail); /* the event may close the log, under which we still are */
+}
+
+static void on_fail(struct env_task *task)
+{
+    struct log *l = CONTAINER_OF(task, struct log, fail);
+    l->fail_pending = false;
+    if (l->closed) {
+        log_maybe_free(l);
+        return;
+    }
+    l->jobs++;
     log_reads_stop(l, ST_IO);
-    l->events.failed(l->ctx, st, copy.text);
+    if (!l->closed) l->events.failed(l->ctx, l->failure.status, l->failure.text);
+    l->jobs--;
+    log_maybe_free(l);
 }
 
 /* ---- opening and closing ---- */
@@ -577,6 +599,7 @@ static struct log *log_new(struct env_loop *loop, const char *dir, const uint8_t
     list_init(&l->pool_batches);
     list_init(&l->reads);
     l->start.run = on_start;
+    l->fail.run = on_fail;
     l->reclaim.log = l;
     env_timer_init(loop, &l->idle, on_idle);
     env_timer_init(loop, &l->tick, on_tick);
@@ -688,8 +711,8 @@ static void free_files(struct log *l)
 
 void log_maybe_free(struct log *l)
 {
-    if (!l->closed || l->jobs != 0 || l->start_pending) return;
-    buf_deinit(&l->reclaim.batch);
+    if (!l->closed || l->jobs != 0 || l->start_pending || l->fail_pending) return;
+    buf_deinit(&l->reclaim.batches);
     mem_free(l->dir);
     mem_free(l);
 }

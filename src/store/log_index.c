@@ -86,6 +86,7 @@ void log_index_cut(struct log *l, struct replica *r, uint64_t from)
     while (r->view.last_index >= from) {
         size_t at = r->start + --r->count;
         live_sub(l, r->pos[at], r->size[at]);
+        l->progress += r->size[at];
         r->view.last_index--;
     }
     while (r->run_count > 0 && r->runs[r->run_count - 1].index >= from) r->run_count--;
@@ -97,7 +98,10 @@ void log_index_advance(struct log *l, struct replica *r, uint64_t base)
     ASSERT(base >= r->view.base_index && base <= r->view.last_index);
     uint64_t term = log_term_at(r, base);
     size_t n = base - r->view.base_index, runs = 0;
-    for (size_t i = 0; i < n; i++) live_sub(l, r->pos[r->start + i], r->size[r->start + i]);
+    for (size_t i = r->start; i < r->start + n; i++) {
+        live_sub(l, r->pos[i], r->size[i]);
+        l->progress += r->size[i];
+    }
     r->start += n;
     r->count -= n;
     while (runs + 1 < r->run_count && r->runs[runs + 1].index <= base + 1) runs++;

@@ -21,6 +21,7 @@ enum {
     LOG_POOL_MAX = 3,               /* batches kept for reuse */
     LOG_BUFFER_KEEP = 8 << 20,      /* a kept batch's buffer is at most this */
     LOG_STATES_PER_STEP = 512,      /* replica records rewritten in one step of reclaiming */
+    LOG_RECLAIM_BYTES = 1 << 20,    /* read from the oldest segment in one step */
     LOG_READ_GAP = 64 << 10,        /* entries no further apart are read together */
     LOG_READ_RUN = 1 << 20,
     LOG_SUMMARY_LEVELS = 3,
@@ -69,6 +70,7 @@ struct log_batch {
     uint32_t summary_max; /* replicas that its header has room for */
     uint32_t record_seed, seed;
     struct log_segment *segment;
+    uint64_t copied; /* bytes of copies in it */
     bool mark;
     enum status status;
     bool written; /* the write succeeded, so a failure was the sync's */
@@ -99,9 +101,7 @@ struct log_reclaim {
     struct env_job job;
     struct log *log;
     bool reading;
-    struct buf batch; /* read by the job; header.bytes 0: there is none any more */
-    struct log_batch_header header;
-    enum status status;
+    struct buf batches; /* read by the job, one behind the other; empty: there are no more */
 };
 
 struct log {
@@ -144,7 +144,9 @@ struct log {
     struct env_task start; /* deferred: begins the batch at the end of the turn */
     struct env_timer idle, tick;
     unsigned jobs; /* at workers */
-    bool start_pending, closed, failed;
+    struct env_task fail; /* deferred: tells of the failure */
+    struct error failure;
+    bool start_pending, fail_pending, closed, failed;
     bool full_write, full_prepare, full_space; /* a write, the making of a segment, the reserve said so */
     bool retry_write, retry_prepare, look_at_space; /* the tick asks for it */
     bool ticked;                                    /* something was appended since the last tick */
@@ -153,6 +155,8 @@ struct log {
     uint32_t boot_replicas;                         /* … and has this many in its summary */
     struct log_file_job file_job;
     struct log_reclaim reclaim;
+    uint64_t progress;                  /* bytes written but for copies, and bytes that became garbage */
+    uint64_t round_end, round_progress; /* reclaiming goes round up to this segment; progress when it began to */
     struct list reads; /* wait until what they want is durable */
     struct log_stats stats;
 };

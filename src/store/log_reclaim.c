@@ -19,36 +19,36 @@ static void overfull(struct log *l, bool is)
          l->stats.needed_bytes, log_total_bytes(l), l->limits.bytes_max);
 }
 
-/* Rewriting pays as long as it frees more than it takes. Needed entries alone near the bound: only the replicas can help,
- * with a flush or a snapshot, and are told so by the statistics. */
+/* Going round must end: what is copied will come to the front again. So a segment that is mostly garbage is always taken,
+ * another one only if, since the last time round, a quarter of the log was newly written or became garbage. A segment full
+ * of needed entries does not hold up the garbage behind it. */
 static bool worth_it(struct log *l)
 {
     const struct log_segment *s = l->segments[0];
-    uint64_t max = l->limits.bytes_max;
-    if (log_total_bytes(l) <= max) {
-        overfull(l, false);
-        return false;
-    }
-    if (l->segment_count < 2 || s == NULL) return false;
+    uint64_t total = log_total_bytes(l);
+    overfull(l, l->stats.needed_bytes >= l->limits.bytes_max / 4 * 3);
+    if (total <= l->limits.bytes_max || l->segment_count < 2 || s == NULL) return false;
     if (s->stuck_live != 0 && s->live_bytes >= s->stuck_live) return false;
-    bool mostly_needed = s->live_bytes >= s->bytes / 4 * 3;
-    overfull(l, l->stats.needed_bytes >= max / 4 * 3);
-    return !(mostly_needed && l->stats.overfull);
+    if (s->live_bytes <= s->bytes / 4 || s->number < l->round_end) return true;
+    if (l->progress - l->round_progress < total / 4) return false;
+    l->round_end = l->gather_number;
+    l->round_progress = l->progress;
+    return true;
 }
 
+/* Reads whole batches, many at once: so copies are packed, however small the batches were. */
 static void read_run(struct env_job *job)
 {
     struct log_reclaim *rc = CONTAINER_OF(job, struct log_reclaim, job);
     struct log *l = rc->log; /* store_id and nonce never change */
+    struct log_batch_header h;
     struct log_scan sc;
     log_scan_init(&sc, l->store_id, rc->victim, l->nonce);
-    buf_clear(&rc->batch);
-    rc->header.bytes = 0;
-    if (log_scan_next(&sc, &rc->offset, &rc->header) != NULL) {
-        uint64_t n = MIN((uint64_t)rc->header.bytes, sc.bytes - rc->offset);
-        buf_put(&rc->batch, log_scan_get(&sc, rc->offset, n), (size_t)n);
-    } else {
-        rc->header.bytes = 0;
+    buf_clear(&rc->batches);
+    while (rc->batches.n < LOG_RECLAIM_BYTES && log_scan_next(&sc, &rc->offset, &h) != NULL) {
+        if (h.bytes <= sc.bytes - rc->offset)
+            buf_put(&rc->batches, log_scan_get(&sc, rc->offset, h.bytes), h.bytes);
+        rc->offset += h.bytes;
     }
     log_scan_deinit(&sc);
 }
@@ -64,18 +64,20 @@ static void copy_entry(struct log *l, const struct log_record *rec, uint64_t pos
     l->stats.rewritten_bytes += log_record_size(rec->data.n);
 }
 
-static void copy_batch(struct log *l, struct log_reclaim *rc)
+static void copy_batches(struct log *l, struct log_reclaim *rc)
 {
-    const struct log_batch_header *h = &rc->header;
     uint32_t seed = log_record_seed(log_seed(l->store_id, rc->victim->number), l->nonce);
-    uint32_t end = (uint32_t)MIN((uint64_t)h->header_bytes + h->payload_bytes, rc->batch.n);
+    struct log_batch_header h;
     struct log_record r;
-    for (uint32_t at = h->header_bytes; at < end;) {
-        enum log_check check = log_record_decode(rc->batch.p + at, end - at, seed, &r);
-        if (check == LOG_VALID) copy_entry(l, &r, h->position + at);
-        at += check == LOG_BAD_HEADER ? 8 : (uint32_t)log_record_size(r.data.n);
+    for (size_t start = 0; start < rc->batches.n; start += h.bytes) {
+        const uint8_t *batch = rc->batches.p + start;
+        if (!log_batch_header_peek(batch, &h)) return; /* it was checked on the worker */
+        for (uint32_t at = h.header_bytes, end = at + h.payload_bytes; at < end;) {
+            enum log_check check = log_record_decode(batch + at, end - at, seed, &r);
+            if (check == LOG_VALID) copy_entry(l, &r, h.position + at);
+            at += check == LOG_BAD_HEADER ? 8 : (uint32_t)log_record_size(r.data.n);
+        }
     }
-    rc->offset += h->bytes;
 }
 
 static void read_done(struct env_job *job)
@@ -89,16 +91,17 @@ static void read_done(struct env_job *job)
         return;
     }
     if (l->failed) return;
-    if (rc->header.bytes != 0) {
-        copy_batch(l, rc);
+    if (rc->batches.n != 0) {
+        copy_batches(l, rc);
         rc->wait_for = log_position(l);
     } else { /* the end, and still something is needed: it can't be read, so its segment has to stay */
-        rc->victim->stuck_live = rc->victim->live_bytes;
+        struct log_segment *s = rc->victim;
+        s->stuck_live = s->live_bytes;
         l->stats.records_damaged++;
-        diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " bytes=%" PRIu64 " reason=\"entries that are needed can't be read\"",
-             l->dir, rc->victim->number, rc->victim->live_bytes);
+        diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " bytes=%" PRIu64 " reason=\"needed entries can't be read\"",
+             l->dir, s->number, s->live_bytes);
         rc->phase = LOG_RECLAIM_IDLE;
-        log_segment_unref(l, rc->victim);
+        log_segment_unref(l, s);
     }
     log_reclaim_step(l);
 }
@@ -151,7 +154,7 @@ void log_reclaim_step(struct log *l)
             struct log_segment *s = l->segments[0];
             if (log_pos(s->number + 1, 0) > l->synced) return; /* not all of it is durable */
             *rc = (struct log_reclaim){.phase = LOG_RECLAIM_STATES, .victim = s, .offset = LOG_PAGE, .log = l,
-                                       .batch = rc->batch};
+                                       .batches = rc->batches};
             s->refs++;
             continue;
         }

@@ -94,9 +94,14 @@ static struct cluster_write *write_new(struct cluster_node *n)
     return w;
 }
 
-static void write_durable(struct cluster_node *n, const struct cluster_write *w)
+static void oracle_entry(struct cluster *c, unsigned node, const struct entry *e);
+
+static void write_durable(struct cluster *c, struct cluster_node *n, const struct cluster_write *w)
 {
-    for (uint32_t i = 0; i < w->entry_count; i++) disk_append(&n->disk, w->entries[i]);
+    for (uint32_t i = 0; i < w->entry_count; i++) {
+        disk_append(&n->disk, w->entries[i]);
+        oracle_entry(c, (unsigned)n->id, w->entries[i]);
+    }
     if (w->vote_changed) {
         n->disk.term = w->term;
         n->disk.vote = w->vote;
@@ -174,7 +179,7 @@ static void oracle_leader_has_all(struct cluster *c, unsigned node)
                      "leader completeness: leader %u of term %" PRIu64 " ends at %" PRIu64 ", committed are %" PRIu64,
                      node, v.term, v.last_index, c->committed);
     for (uint64_t i = v.first_index; i <= c->committed && i <= v.last_index; i++)
-        if (raft_term_at(c->nodes[node].raft, i) != c->committed_term[i])
+        if (i > 1 && raft_term_at(c->nodes[node].raft, i) != c->committed_term[i])
             cluster_fail(c, "leader completeness: leader %u of term %" PRIu64 " has another entry %" PRIu64, node,
                          v.term, i);
 }
@@ -185,13 +190,13 @@ static void oracle_election(struct cluster *c, unsigned node, uint64_t term)
     if (had != 0 && had != node + 1u)
         cluster_fail(c, "election safety: %" PRIu64 " and %u lead term %" PRIu64, had - 1, node, term);
     map_set(&c->leaders, term, (void *)(uintptr_t)(node + 1u));
-    if (had != 0) return;
-    c->elections++;
     hlc_t floor = raft_hlc_floor(c->nodes[node].raft);
+    hlc_see(&c->nodes[node].hlc, floor);
+    if (had != 0) return; /* a sole voter that forgot a term which nobody else heard of */
+    c->elections++;
     if (floor < c->served)
         cluster_fail(c, "limits: leader %u of term %" PRIu64 " starts at %" PRIu64 ", but %" PRIu64 " was read at",
                      node, term, floor, c->served);
-    hlc_see(&c->nodes[node].hlc, floor);
     for (unsigned i = 1; i <= c->options.nodes; i++) {
         struct raft_view v;
         if (i == node || !c->nodes[i].up || c->now_ns < c->nodes[i].paused_until_ns) continue;
@@ -278,10 +283,7 @@ static void apply(struct cluster *c, unsigned node, uint64_t commit)
 static void send_snapshot(struct cluster *c, unsigned node, uint64_t to)
 {
     struct cluster_node *n = &c->nodes[node];
-    if (n->machine.config.count == 0) { /* a new member that has not applied its first configuration yet */
-        raft_snapshot_ended(n->raft, cluster_local_ns(c, node), to, false);
-        return;
-    }
+    ASSERT(n->machine.config.count != 0);
     raft_snapshot_begun(n->raft, to, n->machine.applied, n->machine.applied_term);
     struct cluster_message *m = net_new(c, node, to, CLUSTER_STATE, 0);
     buf_put(&m->bytes, &n->machine, sizeof n->machine);
@@ -358,7 +360,6 @@ static void do_persist(struct cluster *c, unsigned node, const struct raft_ready
             struct entry *e = raft_entry_peek(n->raft, rd->persist_from + i);
             ASSERT(e != NULL);
             w->entries[i] = entry_ref(e);
-            oracle_entry(c, node, e);
         }
     }
     if (rd->after_count != 0) w->after = mem_copy(rd->after, rd->after_count * sizeof *rd->after);
@@ -418,7 +419,7 @@ void cluster_sync(struct cluster *c, unsigned node, uint32_t count)
     uint64_t index = 0, term = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct cluster_write *w = &n->writes[i];
-        write_durable(n, w);
+        write_durable(c, n, w);
         for (uint32_t j = 0; j < w->after_count; j++) send_raft(c, &w->after[j]);
         if (w->entry_count != 0 && !w->overtaken) {
             index = w->entries[w->entry_count - 1]->index;
@@ -609,7 +610,7 @@ void cluster_start(struct cluster *c, unsigned node)
     n->told_role = RAFT_FOLLOWER;
     n->told_term = d->term;
     n->told_leader = 0;
-    n->told_commit = d->base_index;
+    n->told_commit = MIN(d->base_index, d->machine.applied);
     n->told_suspect = false;
     n->hlc = (struct hlc){0};
     cluster_pump(c, node);
@@ -621,7 +622,7 @@ void cluster_crash(struct cluster *c, unsigned node, uint32_t kept)
     ASSERT(n->up);
     n->up = false;
     for (uint32_t i = 0; i < n->write_count; i++) {
-        if (i < kept) write_durable(n, &n->writes[i]);
+        if (i < kept) write_durable(c, n, &n->writes[i]);
         write_free(&n->writes[i]);
     }
     n->write_count = 0;
@@ -725,13 +726,18 @@ void cluster_init(struct cluster *c, const struct cluster_options *options)
     memset(c, 0, sizeof *c);
     c->options = *options;
     c->now_ns = NS_PER_S;
+    c->committed = c->acked = 1;
+    c->committed_term[1] = 1;
     rng_init(&c->rng, options->seed);
     struct raft_config config = {.count = (uint8_t)options->voters};
     for (unsigned i = 0; i < options->voters; i++)
         config.members[i] = (struct raft_member){.replica_id = i + 1, .store = store_of(i + 1), .roles = RAFT_VOTER};
     for (unsigned i = 1; i <= options->nodes; i++) {
         c->nodes[i].id = i;
-        if (i <= options->voters) c->nodes[i].disk.machine.config = config;
+        if (i > options->voters) continue;
+        struct cluster_disk *d = &c->nodes[i].disk;
+        d->term = d->base_index = d->base_term = 1;
+        d->machine = (struct cluster_machine){.applied = 1, .applied_term = 1, .config = config};
     }
 }
 

@@ -206,7 +206,8 @@ static void step(struct cluster *c, const struct plan *p, bool faults, bool load
     if (load) clients(c);
     cluster_check(c);
     if (c->text.n > 0) {
-        fprintf(stderr, "-- %" PRIu64 " ms\n%.*s", (uint64_t)(c->now_ns / NS_PER_MS), (int)c->text.n, (const char *)c->text.p);
+        fprintf(stderr, "-- %" PRIu64 " ms\n%.*s", (uint64_t)(c->now_ns / NS_PER_MS), (int)c->text.n,
+                (const char *)c->text.p);
         buf_clear(&c->text);
     }
 }

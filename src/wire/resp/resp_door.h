@@ -39,6 +39,9 @@ struct resp_door_config {
 /* The defaults; gate must be set by the caller. */
 void resp_door_config_init(struct resp_door_config *c);
 
+/* Sets the largest value, and with it what has to hold one: a command's bytes, and a reply that waits to be read. */
+void resp_door_config_value_max(struct resp_door_config *c, size_t value_max);
+
 struct resp_door_stats {
     uint64_t connections, rejected, commands, errors, bytes_in, bytes_out, slow_closed, killed;
 };
@@ -51,6 +54,8 @@ void resp_door_free(struct resp_door *d);
 void resp_door_stop(struct resp_door *d);
 /* Closes every connection, at once; their requests stay with the gate. */
 void resp_door_close_all(struct resp_door *d);
+/* Changes what may be changed while it runs. Connections that are open, and values that are stored, stay. */
+void resp_door_configure(struct resp_door *d, size_t clients_max, size_t value_max, bool redirects);
 size_t resp_door_clients(const struct resp_door *d);
 size_t resp_door_busy(const struct resp_door *d); /* commands and parts of commands not yet answered by the gate */
 void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out);
