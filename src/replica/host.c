@@ -327,6 +327,7 @@ static void on_tick(struct env_timer *timer)
     check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
+    now = host_now(h); /* the rafts may have seen a later time than the one above */
     for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
     host_flush_if_due(h, now);
     env_timer_start(&h->tick, MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS));
