@@ -466,13 +466,10 @@ void cluster_compact(struct cluster *c, unsigned node, uint64_t index)
 static void install(struct cluster *c, unsigned node, const struct cluster_machine *m, unsigned from)
 {
     struct cluster_node *n = &c->nodes[node];
-    struct raft_view v;
-    raft_view(n->raft, &v);
     c->nodes[from].snapshot_arrived[node] = true;
-    if (v.role != RAFT_FOLLOWER || m->applied <= v.commit) return;
+    if (!raft_snapshot_wanted(n->raft, m->applied, m->applied_term)) return;
     cluster_sync(c, node, n->write_count);
-    raft_view(n->raft, &v);
-    if (v.role != RAFT_FOLLOWER || m->applied <= v.commit) return;
+    if (!raft_snapshot_wanted(n->raft, m->applied, m->applied_term)) return;
     disk_truncate(&n->disk, 0);
     n->disk.base_index = m->applied;
     n->disk.base_term = m->applied_term;
