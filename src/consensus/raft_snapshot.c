@@ -40,7 +40,8 @@ void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool inst
 
 bool raft_snapshot_wanted(const struct raft *r, uint64_t index, uint64_t term)
 {
-    return r->role == RAFT_FOLLOWER && index > r->commit && raft_log_term(&r->log, index) != term;
+    bool has = index <= r->log.last_index && raft_log_term(&r->log, index) == term;
+    return r->role == RAFT_FOLLOWER && index > r->commit && !has;
 }
 
 /* Follower: the driver sees the offer too, and prepares for the chunks unless it already has that much. */
