@@ -63,8 +63,10 @@ extern void (*assert_hook)(const char *file, int line, const char *condition);
 
 #define ARRAY_COUNT(a)               (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(p, type, field) ((type *)(void *)((char *)(p)-offsetof(type, field)))
-#define MIN(a, b)                    ((a) < (b) ? (a) : (b))
-#define MAX(a, b)                    ((a) > (b) ? (a) : (b))
+#ifndef MIN /* <sys/param.h> has the same two */
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
 
 #define NS_PER_US 1000ull
 #define NS_PER_MS 1000000ull

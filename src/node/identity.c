@@ -1,0 +1,90 @@
+/* identity.c - who a node is.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "node/identity.h"
+
+#include <stdio.h>
+
+#include "base/hash.h"
+
+#define MAGIC  0x44495243u /* "CRID" */
+#define FORMAT 1
+
+enum status identity_save(struct env *env, const char *dir, const struct identity *id, struct error *err)
+{
+    char path[600], tmp[620];
+    struct buf b = {0};
+    struct env_file *f = NULL;
+    snprintf(path, sizeof path, "%s/identity", dir);
+    snprintf(tmp, sizeof tmp, "%s/identity.new", dir);
+    buf_put_u32(&b, MAGIC);
+    buf_put_u32(&b, FORMAT);
+    buf_put_u32(&b, 0);
+    buf_put(&b, id->uuid, 16);
+    buf_put(&b, id->cluster_id, 16);
+    buf_put_u64(&b, id->node_id);
+    buf_put_u8(&b, id->founder);
+    buf_put_u16(&b, id->stores);
+    for (uint16_t i = 0; i < id->stores; i++) buf_put(&b, id->store_ids[i], 16);
+    put_u32(b.p + 8, crc32c(0, b.p + 12, b.n - 12));
+    enum status st = env_exists(env, tmp) ? env_unlink(env, tmp, err) : ST_OK;
+    if (st == ST_OK) st = env_file_open(env, tmp, ENV_CREATE, &f, err);
+    if (st == ST_OK) st = env_file_write(f, 0, b.p, b.n, err);
+    if (st == ST_OK) st = env_file_sync(f, err);
+    env_file_close(f);
+    if (st == ST_OK) st = env_rename(env, tmp, path, err);
+    if (st == ST_OK) st = env_dir_sync(env, dir, err);
+    buf_deinit(&b);
+    return st;
+}
+
+static enum status read_identity(struct bytes file, const char *path, struct identity *out, struct error *err)
+{
+    struct reader r = reader_of(file);
+    uint32_t magic = reader_u32(&r), format = reader_u32(&r), crc = reader_u32(&r);
+    if (r.failed || magic != MAGIC) return error_set(err, ST_CORRUPT, "'%s' is not a Cairn identity file", path);
+    if (format != FORMAT)
+        return error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u: use the newer cairn", path, format, FORMAT);
+    if (crc != crc32c(0, r.p, reader_left(&r)))
+        return error_set(err, ST_CORRUPT, "'%s' is damaged: its checksum does not match. If other nodes have the data, remove this "
+                         "node from the cluster and start it with an empty directory", path);
+    struct bytes uuid = reader_bytes(&r, 16), cluster = reader_bytes(&r, 16);
+    if (r.failed) return error_set(err, ST_CORRUPT, "'%s' is cut short", path);
+    memcpy(out->uuid, uuid.p, 16);
+    memcpy(out->cluster_id, cluster.p, 16);
+    out->node_id = reader_u64(&r);
+    out->founder = reader_u8(&r) != 0;
+    out->stores = reader_u16(&r);
+    if (r.failed || out->stores == 0 || out->stores > IDENTITY_STORES_MAX)
+        return error_set(err, ST_CORRUPT, "'%s' names %u stores", path, out->stores);
+    for (uint16_t i = 0; i < out->stores; i++) {
+        struct bytes id = reader_bytes(&r, 16);
+        if (id.n == 16) memcpy(out->store_ids[i], id.p, 16);
+    }
+    return reader_done(&r) ? ST_OK : error_set(err, ST_CORRUPT, "'%s' has a wrong length", path);
+}
+
+enum status identity_open(struct env *env, const char *dir, uint16_t stores, struct identity *out, struct error *err)
+{
+    char path[600];
+    struct env_file *f = NULL;
+    struct buf b = {0};
+    uint64_t size = 0;
+    *out = (struct identity){0};
+    snprintf(path, sizeof path, "%s/identity", dir);
+    if (!env_exists(env, path)) {
+        if (stores == 0 || stores > IDENTITY_STORES_MAX)
+            return error_set(err, ST_INVALID, "a node has 1 to %d stores, not %u", IDENTITY_STORES_MAX, stores);
+        out->stores = stores;
+        env_random(env, out->uuid, 16);
+        for (uint16_t i = 0; i < stores; i++) env_random(env, out->store_ids[i], 16);
+        return identity_save(env, dir, out, err);
+    }
+    enum status st = env_file_open(env, path, ENV_READ, &f, err);
+    if (st == ST_OK) st = env_file_size(f, &size, err);
+    if (st == ST_OK && size > 1 << 16) st = error_set(err, ST_CORRUPT, "'%s' is too long for an identity file", path);
+    if (st == ST_OK) st = env_file_read(f, 0, buf_extend(&b, size), size, err);
+    env_file_close(f);
+    if (st == ST_OK) st = read_identity(buf_view(&b), path, out, err);
+    buf_deinit(&b);
+    return st;
+}

@@ -1,0 +1,27 @@
+/* identity.h - who a node is: a small file in its data directory, written once when it is made and once when it has its id.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Format:  magic u32 | format u32 | crc32c u32 of the rest | uuid 16 | cluster id 16 | node id u64 | founder u8 | stores u16 |
+ *          store id 16, for each store
+ * Errors:  ST_VERSION for a newer format, ST_CORRUPT, ST_IO; texts name the file and what to do. */
+#ifndef CAIRN_NODE_IDENTITY_H
+#define CAIRN_NODE_IDENTITY_H
+
+#include "env/env.h"
+
+#define IDENTITY_STORES_MAX 256
+
+struct identity {
+    uint8_t uuid[16];
+    uint8_t cluster_id[16];
+    uint64_t node_id; /* 0: not joined yet */
+    bool founder;     /* it made the cluster: partition 1's first replica is here */
+    uint16_t stores;
+    uint8_t store_ids[IDENTITY_STORES_MAX][16];
+};
+
+/* Reads it; makes a new one with `stores` stores if there is none. Blocking. */
+enum status identity_open(struct env *env, const char *dir, uint16_t stores, struct identity *out, struct error *err);
+enum status identity_save(struct env *env, const char *dir, const struct identity *id, struct error *err);
+
+#endif

@@ -1,0 +1,309 @@
+/* join.c - founding a cluster, joining one, and coming back.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * MESH_JOIN:       format u8 | uuid 16 | stores u16 | lp address
+ * MESH_JOIN_REPLY: status u8 | lp text (if not ok) | cluster id 16 | node id u64 | lp catalog from 0 */
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "base/mem.h"
+#include "model/result.h"
+#include "node/node_internal.h"
+#include "table/place.h"
+
+#define JOIN_FORMAT   1
+#define JOIN_RETRY_NS (500 * NS_PER_MS)
+
+static void open_all(struct node *n)
+{
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_open_stores, NULL);
+}
+
+/* ---- asking to join ---- */
+
+static void ask(struct node *n);
+
+static void on_join_timer(struct env_timer *timer) { ask(CONTAINER_OF(timer, struct node, join_timer)); }
+
+static void joined(struct node *n, struct reader *r)
+{
+    struct error err = {0};
+    struct bytes cluster = reader_bytes(r, 16);
+    uint64_t id = reader_u64(r);
+    struct bytes delta = reader_lp(r);
+    struct catalog *c = catalog_new();
+    if (r->failed || id == 0 || catalog_merge(c, delta) != ST_OK || c->epoch == 0) {
+        catalog_unref(c);
+        node_fail(n, ST_CORRUPT, "the answer to the request to join can't be read: is the other node of another version?");
+        return;
+    }
+    memcpy(n->identity.cluster_id, cluster.p, 16);
+    n->identity.node_id = id;
+    enum status st = control_save(n->env, n->dir, c, &err);
+    if (st == ST_OK) st = identity_save(n->env, n->dir, &n->identity, &err);
+    if (st != ST_OK) {
+        node_fail(n, st, err.text);
+    } else {
+        diag(DIAG_INFO, "node.joined node=%llu through=%s", (unsigned long long)id, n->join);
+        open_all(n);
+        node_make_control(n, c);
+    }
+    catalog_unref(c);
+}
+
+static void on_answer(void *ctx, const struct mesh_frame *f, const char *why_not)
+{
+    struct node *n = ctx;
+    if (n->stopping) return;
+    if (f != NULL && f->kind == MESH_JOIN_REPLY) {
+        struct reader r = reader_of(f->body);
+        uint8_t status = reader_u8(&r);
+        struct bytes text = reader_lp(&r);
+        if (status == ST_OK) {
+            joined(n, &r);
+            return;
+        }
+        if (status == ST_DENIED || status == ST_VERSION || status == ST_EXISTS) {
+            char line[400];
+            snprintf(line, sizeof line, "%s does not let this node join: %.*s", n->join, (int)MIN(text.n, 300), (const char *)text.p);
+            node_fail(n, (enum status)status, line);
+            return;
+        }
+        diag(DIAG_INFO, "node.join_again through=%s why=\"%.*s\"", n->join, (int)MIN(text.n, 200), (const char *)text.p);
+    } else if (n->joins % 10 == 1) {
+        diag(DIAG_WARN, "node.join_again through=%s why=\"%s\"", n->join, why_not != NULL ? why_not : "unexpected answer");
+    }
+    env_timer_start(&n->join_timer, JOIN_RETRY_NS);
+}
+
+static void ask(struct node *n)
+{
+    struct buf body = {0};
+    n->joins++;
+    buf_put_u8(&body, JOIN_FORMAT);
+    buf_put(&body, n->identity.uuid, 16);
+    buf_put_u16(&body, n->identity.stores);
+    buf_put_lp(&body, bytes_str(n->advertise));
+    mesh_call(n->shards[0].mesh, n->join, MESH_JOIN, buf_view(&body), 5 * NS_PER_S, on_answer, n);
+    buf_deinit(&body);
+}
+
+/* ---- being asked ---- */
+
+struct joining {
+    struct request request;
+    struct shard *shard;
+    void *conn;
+};
+
+static void answer(struct shard *s, void *conn, enum status st, struct bytes text, uint64_t id)
+{
+    struct buf body = {0};
+    buf_put_u8(&body, (uint8_t)st);
+    buf_put_lp(&body, text);
+    if (st == ST_OK) {
+        struct buf delta = {0};
+        buf_put(&body, s->node->identity.cluster_id, 16);
+        buf_put_u64(&body, id);
+        catalog_encode(s->catalog, 0, &delta);
+        buf_put_lp(&body, buf_view(&delta));
+        buf_deinit(&delta);
+    }
+    mesh_answer(s->mesh, conn, MESH_JOIN_REPLY, buf_view(&body));
+    buf_deinit(&body);
+}
+
+static void join_proposed(struct request *r)
+{
+    struct joining *j = CONTAINER_OF(r, struct joining, request);
+    struct reader in = reader_of(r->result);
+    struct result result;
+    if (r->status != ST_OK) {
+        answer(j->shard, j->conn, r->status, bytes_str(r->err.text), 0);
+    } else if (result_next(&in, &result) && result.tag == 'i') {
+        answer(j->shard, j->conn, ST_OK, (struct bytes){0}, (uint64_t)result.number);
+    } else {
+        bool exists = result.bytes.n > 6 && memcmp(result.bytes.p, "EXISTS", 6) == 0;
+        bool denied = result.bytes.n > 6 && memcmp(result.bytes.p, "DENIED", 6) == 0;
+        answer(j->shard, j->conn, exists ? ST_EXISTS : denied ? ST_DENIED : ST_UNAVAILABLE, result.bytes, 0);
+    }
+    buf_deinit(&r->body);
+    mem_free(j);
+}
+
+static enum status read_join(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores)
+{
+    struct reader r = reader_of(body);
+    if (reader_u8(&r) != JOIN_FORMAT) return r.failed ? ST_CORRUPT : ST_VERSION;
+    struct bytes id = reader_bytes(&r, 16);
+    *stores = reader_u16(&r);
+    struct bytes text = reader_lp(&r);
+    if (!reader_done(&r) || text.n == 0 || text.n >= max || memchr(text.p, 0, text.n) != NULL) return ST_CORRUPT;
+    memcpy(uuid, id.p, 16);
+    memcpy(address, text.p, text.n);
+    address[text.n] = 0;
+    return ST_OK;
+}
+
+void node_on_join(struct shard *s, const struct mesh_frame *f)
+{
+    uint8_t uuid[16];
+    char address[CATALOG_NAME_MAX + 1];
+    uint16_t stores;
+    void *conn = mesh_hold(s->mesh, f->conn);
+    enum status st = read_join(f->body, uuid, address, sizeof address, &stores);
+    if (st != ST_OK) {
+        answer(s, conn, st, BYTES_LIT("the request to join is of another version"), 0);
+        return;
+    }
+    if (s->catalog == NULL || s->catalog->epoch == 0) {
+        answer(s, conn, ST_UNAVAILABLE, BYTES_LIT("this node is not part of a cluster yet"), 0);
+        return;
+    }
+    struct joining *j = mem_zalloc(sizeof *j);
+    *j = (struct joining){.shard = s, .conn = conn};
+    j->request = (struct request){.kind = REQUEST_WRITE,
+                                  .table = TABLE_CATALOG,
+                                  .opcode = CATALOG_JOIN,
+                                  .timeout_ns = 4 * NS_PER_S,
+                                  .done = join_proposed};
+    catalog_op_join(&j->request.body, uuid, address, stores);
+    gate_submit(s->gate, &j->request);
+}
+
+/* ---- founding, and coming back ---- */
+
+/* The founder's first replica of meta, before there is a catalog to say so. */
+static void open_first_meta(struct node *n)
+{
+    struct raft_config first = {.epoch = 1, .count = 1};
+    struct error err = {0};
+    struct replica *r;
+    first.members[0] = (struct raft_member){1, store_addr(n->identity.node_id, 0), RAFT_VOTER};
+    struct replica_spec spec = {.partition_id = PARTITION_META,
+                                .replica_id = 1,
+                                .table = TABLE_CATALOG,
+                                .slot_lo = 0,
+                                .slot_hi = SLOTS,
+                                .first_config = &first};
+    enum status st = host_open_replica(n->shards[0].hosts[0], &spec, &r, &err);
+    if (st != ST_OK) node_fail(n, st, err.text);
+}
+
+struct proposal {
+    struct request request;
+    struct node *node;
+};
+
+static void proposal_done(struct request *r)
+{
+    struct proposal *p = CONTAINER_OF(r, struct proposal, request);
+    if (r->status != ST_OK) {
+        diag(DIAG_WARN, "node.proposal_failed status=%s why=\"%s\"", status_name(r->status), r->err.text);
+        p->node->init_proposed = false; /* once more: an op that was applied after all is answered EXISTS */
+    }
+    buf_deinit(&r->body);
+    mem_free(p);
+}
+
+static struct request *proposal_new(struct node *n, uint16_t opcode, uint64_t timeout_ns)
+{
+    struct proposal *p = mem_zalloc(sizeof *p);
+    p->node = n;
+    p->request = (struct request){
+        .kind = REQUEST_WRITE, .table = TABLE_CATALOG, .opcode = opcode, .timeout_ns = timeout_ns, .done = proposal_done};
+    return &p->request;
+}
+
+static void propose_init(struct node *n)
+{
+    struct request *r = proposal_new(n, CATALOG_INIT, NS_PER_S);
+    catalog_op_init(&r->body, n->identity.cluster_id, n->identity.uuid, n->advertise, n->identity.stores,
+                    n->options.partitions, n->options.replicas);
+    gate_submit(n->shards[0].gate, r);
+}
+
+/* The address that others know may be an old one. */
+static void propose_address(struct node *n)
+{
+    struct request *r = proposal_new(n, CATALOG_JOIN, 5 * NS_PER_S);
+    catalog_op_join(&r->body, n->identity.uuid, n->advertise, n->identity.stores);
+    gate_submit(n->shards[0].gate, r);
+}
+
+static void on_found_timer(struct env_timer *timer)
+{
+    struct node *n = CONTAINER_OF(timer, struct node, found_timer);
+    struct shard *s = &n->shards[0];
+    if (n->stopping) return;
+    const struct catalog *c = control_catalog(n->control);
+    if (c->epoch == 0) {
+        struct replica *meta = shard_replica(s, PARTITION_META);
+        if (meta != NULL && replica_leads(meta) && !n->init_proposed) {
+            n->init_proposed = true;
+            propose_init(n);
+        }
+        env_timer_start(&n->found_timer, NS_PER_MS);
+        return;
+    }
+    const struct catalog_node *self = catalog_node(c, n->identity.node_id);
+    if (self != NULL && strcmp(self->address, n->advertise) != 0) propose_address(n);
+}
+
+/* All stores are open. */
+void node_founded(struct node *n)
+{
+    if (control_catalog(n->control)->epoch == 0 && n->identity.founder) open_first_meta(n);
+    env_timer_start(&n->found_timer, NS_PER_MS);
+}
+
+/* Routes to meta before there is a catalog: one partition, on this node. */
+static struct catalog *founders_catalog(const struct node *n)
+{
+    struct catalog *c = catalog_new();
+    c->partitions = mem_zalloc(sizeof *c->partitions);
+    c->partition_count = 1;
+    c->partitions[0] = (struct catalog_partition){
+        .id = PARTITION_META, .table = TABLE_CATALOG, .slot_lo = 0, .slot_hi = SLOTS, .count = 1};
+    c->partitions[0].replicas[0] =
+        (struct catalog_replica){.replica_id = 1, .store = store_addr(n->identity.node_id, 0), .roles = RAFT_VOTER, .initial = true};
+    return c;
+}
+
+void node_found_or_join(struct node *n)
+{
+    struct error err = {0};
+    struct catalog *c = NULL;
+    env_timer_init(n->shards[0].loop, &n->join_timer, on_join_timer);
+    env_timer_init(n->shards[0].loop, &n->found_timer, on_found_timer);
+    if (n->identity.node_id == 0 && n->join[0] != 0) {
+        env_timer_start(&n->join_timer, 1);
+        return;
+    }
+    enum status st = control_load(n->env, n->dir, &c, &err);
+    if (st == ST_NOT_FOUND) st = ST_OK;
+    if (st == ST_OK && n->identity.node_id == 0) {
+        n->identity.node_id = 1;
+        n->identity.founder = true;
+        env_random(n->env, n->identity.cluster_id, 16);
+        st = identity_save(n->env, n->dir, &n->identity, &err);
+    }
+    if (st != ST_OK) {
+        node_fail(n, st, err.text);
+        return;
+    }
+    if (c == NULL) {
+        c = founders_catalog(n);
+        gate_set_self(n->shards[0].gate, n->identity.node_id);
+        gate_set_catalog(n->shards[0].gate, c);
+    }
+    node_make_control(n, c);
+    catalog_unref(c);
+    open_all(n);
+}
+
+void node_stop_joining(struct node *n)
+{
+    env_timer_stop(&n->join_timer);
+    env_timer_stop(&n->found_timer);
+}

@@ -1,0 +1,279 @@
+/* node.c - starting and stopping a node, and how its shards reach one another.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "base/mem.h"
+#include "node/node_internal.h"
+#include "table/place.h"
+
+void node_options_default(struct node_options *o)
+{
+    *o = (struct node_options){.dir = "cairn-data",
+                               .listen = "127.0.0.1:7000",
+                               .stores = 1,
+                               .partitions = 16,
+                               .replicas = 3,
+                               .clients_max = 10000,
+                               .value_bytes_max = 16 << 20,
+                               .request_timeout_ns = 5 * NS_PER_S,
+                               .log_level = DIAG_INFO};
+    host_limits_default(&o->limits);
+}
+
+/* ---- between shards ---- */
+
+struct errand {
+    struct env_task task;
+    struct shard *shard;
+    void (*fn)(struct shard *s, void *arg);
+    void *arg;
+};
+
+static void run_errand(struct env_task *task)
+{
+    struct errand *e = CONTAINER_OF(task, struct errand, task);
+    e->fn(e->shard, e->arg);
+    mem_free(e);
+}
+
+void node_on_shard(struct node *n, uint16_t shard, void (*fn)(struct shard *s, void *arg), void *arg)
+{
+    struct errand *e = mem_zalloc(sizeof *e);
+    *e = (struct errand){.task.run = run_errand, .shard = &n->shards[shard], .fn = fn, .arg = arg};
+    env_post(n->shards[shard].loop, &e->task);
+}
+
+static void tell_failed(struct shard *s, void *arg)
+{
+    struct error *err = arg;
+    s->node->options.failed(s->node->options.ctx, err->status, err->text);
+    mem_free(err);
+}
+
+void node_fail(struct node *n, enum status st, const char *text)
+{
+    struct error err = {0};
+    error_set(&err, st, "%s", text);
+    node_on_shard(n, 0, tell_failed, mem_copy(&err, sizeof err));
+}
+
+/* ---- control's callbacks: shard 0 ---- */
+
+static struct replica *meta_replica(void *ctx) { return shard_replica(&((struct node *)ctx)->shards[0], PARTITION_META); }
+
+static void publish(void *ctx, struct catalog *c)
+{
+    struct node *n = ctx;
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_set_catalog, catalog_ref(c));
+}
+
+struct leader_news {
+    uint64_t partition_id;
+    store_addr_t leader;
+};
+
+static void hear_leader(struct shard *s, void *arg)
+{
+    struct leader_news *news = arg;
+    /* Replicas of the partition on this node know better. */
+    bool here = false;
+    const struct catalog_partition *p = s->catalog != NULL ? catalog_partition(s->catalog, news->partition_id) : NULL;
+    for (size_t i = 0; p != NULL && i < p->count; i++)
+        here = here || store_addr_node(p->replicas[i].store) == s->node->identity.node_id;
+    if (!here && s->gate != NULL) gate_leader(s->gate, news->partition_id, news->leader);
+    mem_free(news);
+}
+
+static void leader_heard(void *ctx, uint64_t partition_id, store_addr_t leader)
+{
+    struct node *n = ctx;
+    struct leader_news news = {partition_id, leader};
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, hear_leader, mem_copy(&news, sizeof news));
+}
+
+static void proposal_done(struct request *r)
+{
+    buf_deinit(&r->body);
+    mem_free(r);
+}
+
+static void propose(void *ctx, uint16_t opcode, struct bytes body)
+{
+    struct node *n = ctx;
+    struct request *r = mem_zalloc(sizeof *r);
+    *r = (struct request){.kind = REQUEST_WRITE,
+                          .table = TABLE_CATALOG,
+                          .opcode = opcode,
+                          .timeout_ns = NS_PER_S,
+                          .done = proposal_done};
+    buf_put_bytes(&r->body, body);
+    gate_submit(n->shards[0].gate, r);
+}
+
+void node_make_control(struct node *n, struct catalog *first)
+{
+    struct control_options options = {.loop = n->shards[0].loop,
+                                      .mesh = n->shards[0].mesh,
+                                      .dir = n->dir,
+                                      .node_id = n->identity.node_id,
+                                      .report_ns = 200 * NS_PER_MS,
+                                      .silent_ns = 2 * NS_PER_S,
+                                      .meta = meta_replica,
+                                      .publish = publish,
+                                      .leader = leader_heard,
+                                      .propose = propose,
+                                      .ctx = n};
+    n->control = control_new(&options, first);
+    if (first->epoch != 0) publish(n, first);
+}
+
+/* ---- ready ---- */
+
+static void on_ready_timer(struct env_timer *timer)
+{
+    struct node *n = CONTAINER_OF(timer, struct node, ready_timer);
+    struct gate_map map;
+    bool ready = n->control != NULL && n->opened == n->shard_count;
+    gate_map(n->shards[0].gate, TABLE_DEFAULT, &map);
+    ready = ready && map.partition_count != 0;
+    for (size_t i = 0; ready && i < map.partition_count; i++) {
+        struct replica *r = shard_replica(&n->shards[0], map.partitions[i].partition_id);
+        struct replica_info info;
+        ready = map.partitions[i].leader_node != 0;
+        if (!ready || r == NULL || map.partitions[i].leader_node != n->identity.node_id) continue;
+        replica_info(r, &info);
+        ready = info.leases_until_ns > env_now_ns(n->env); /* it can serve, not only lead */
+    }
+    if (!ready) {
+        env_timer_start(&n->ready_timer, 2 * NS_PER_MS);
+        return;
+    }
+    n->ready_told = true;
+    diag(DIAG_INFO, "node.ready node=%llu port=%u ms=%llu", (unsigned long long)n->identity.node_id, n->port,
+         (unsigned long long)((env_now_ns(n->env) - n->started_ns) / NS_PER_MS));
+    if (n->options.ready != NULL) n->options.ready(n->options.ctx);
+}
+
+/* ---- starting ---- */
+
+static enum status open_directory(struct node *n, struct error *err)
+{
+    enum status st = env_dir_create(n->env, n->dir, err);
+    if (st == ST_OK) st = env_dir_lock(n->env, n->dir, &n->lock, err);
+    if (st == ST_OK) st = identity_open(n->env, n->dir, n->options.stores, &n->identity, err);
+    return st;
+}
+
+static void set_advertise(struct node *n)
+{
+    const char *given = n->options.advertise != NULL ? n->options.advertise : n->listen;
+    const char *colon = strrchr(given, ':');
+    if (n->options.advertise == NULL && colon != NULL)
+        snprintf(n->advertise, sizeof n->advertise, "%.*s:%u", (int)(colon - given), given, n->port);
+    else
+        snprintf(n->advertise, sizeof n->advertise, "%s", given);
+}
+
+enum status node_start(struct env *env, struct env_loop *const *loops, uint16_t loop_count, const struct node_options *options,
+                       struct node **out, struct error *err)
+{
+    struct node *n = mem_zalloc(sizeof *n);
+    n->env = env;
+    n->options = *options;
+    n->started_ns = env_now_ns(env);
+    snprintf(n->dir, sizeof n->dir, "%s", options->dir);
+    snprintf(n->listen, sizeof n->listen, "%s", options->listen);
+    if (options->join != NULL) snprintf(n->join, sizeof n->join, "%s", options->join);
+    n->shards = mem_zalloc(loop_count * sizeof *n->shards);
+    n->shard_count = loop_count;
+    enum status st = open_directory(n, err);
+    struct mesh **all = mem_zalloc(loop_count * sizeof *all);
+    uint16_t made = 0;
+    for (; made < loop_count && st == ST_OK; made++) {
+        st = shard_init(&n->shards[made], n, made, loops[made], err);
+        all[made] = n->shards[made].mesh;
+    }
+    if (st == ST_OK) {
+        set_advertise(n);
+        for (uint16_t i = 0; i < loop_count; i++) {
+            mesh_link_local(n->shards[i].mesh, all);
+            shard_open_doors(&n->shards[i]);
+        }
+        env_timer_init(loops[0], &n->ready_timer, on_ready_timer);
+        env_timer_start(&n->ready_timer, NS_PER_MS);
+        node_found_or_join(n);
+        *out = n;
+    } else {
+        n->shard_count = made;
+        for (uint16_t i = 0; i < made; i++) shard_close(&n->shards[i]);
+        node_free(n);
+    }
+    mem_free(all);
+    return st;
+}
+
+uint16_t node_port(const struct node *n) { return n->port; }
+uint64_t node_id(const struct node *n) { return n->identity.node_id; }
+
+/* ---- stopping ---- */
+
+static void hear_closed(struct shard *s, void *unused)
+{
+    (void)unused;
+    struct node *n = s->node;
+    if (++n->closed == n->shard_count && n->options.stopped != NULL) n->options.stopped(n->options.ctx);
+}
+
+static void close_shard(struct shard *s, void *unused)
+{
+    (void)unused;
+    if (s->index == 0) {
+        control_free(s->node->control);
+        s->node->control = NULL;
+        env_timer_stop(&s->node->ready_timer);
+        node_stop_joining(s->node);
+    }
+    shard_close(s);
+    node_on_shard(s->node, 0, hear_closed, NULL);
+}
+
+static void on_handed_over(struct env_timer *timer)
+{
+    struct node *n = CONTAINER_OF(timer, struct node, stop_timer);
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, close_shard, NULL);
+}
+
+static void hand_over(struct shard *s, void *unused)
+{
+    (void)unused;
+    if (s->resp != NULL) resp_door_stop(s->resp);
+    for (size_t i = 0; i < s->host_count; i++)
+        if (s->hosts[i] != NULL) host_step_down_all(s->hosts[i], "the node stops");
+}
+
+static void begin_stop(struct shard *s, void *unused)
+{
+    (void)unused;
+    struct node *n = s->node;
+    if (n->stopping) return;
+    n->stopping = true;
+    diag(DIAG_INFO, "node.stopping node=%llu", (unsigned long long)n->identity.node_id);
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, hand_over, NULL);
+    /* Long enough for the news to leave and for replies under way; successors elect themselves meanwhile. */
+    env_timer_init(n->shards[0].loop, &n->stop_timer, on_handed_over);
+    env_timer_start(&n->stop_timer, 50 * NS_PER_MS);
+}
+
+void node_stop(struct node *n) { node_on_shard(n, 0, begin_stop, NULL); }
+
+void node_free(struct node *n)
+{
+    if (n == NULL) return;
+    for (uint16_t i = 0; i < n->shard_count; i++) shard_free(&n->shards[i]);
+    env_file_close(n->lock);
+    mem_free(n->shards);
+    mem_free(n);
+}

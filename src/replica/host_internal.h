@@ -1,0 +1,177 @@
+/* host_internal.h - what the files of replica/ share: the structs behind host.h and replica.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef CAIRN_REPLICA_HOST_INTERNAL_H
+#define CAIRN_REPLICA_HOST_INTERNAL_H
+
+#include "base/map.h"
+#include "replica/host.h"
+#include "replica/stage.h"
+#include "replica/window.h"
+
+/* A message, or the news that entries are durable, waiting for the log to reach `position`. */
+struct after {
+    struct link link;
+    uint64_t position;
+    struct replica *replica; /* NULL: it was dropped meanwhile */
+    uint64_t persisted_index, persisted_term; /* 0: a message */
+    uint64_t node;
+    uint16_t endpoint;
+    struct buf frame;
+};
+
+/* The requests of one proposed entry, in the order of its ops. */
+struct flight {
+    struct link link;
+    uint64_t index, term;
+    struct replica_request **requests; /* an element is NULL once answered */
+    size_t count;
+};
+
+struct snapshot_send;
+struct snapshot_receive;
+
+struct replica {
+    struct host *host;
+    uint64_t partition_id, replica_id;
+    uint32_t table, slot_lo, slot_hi;
+    struct raft *raft;
+    struct link busy; /* in host.busy: has something to do at the end of this turn */
+    uint64_t deadline_ns; /* raft's, as last seen */
+
+    /* state machine */
+    uint64_t applied, applied_term;
+    hlc_t applied_ts, last_ts;
+    hlc_t read_ts; /* the highest timestamp at which reads were served */
+    bool installing; /* a snapshot is being put in place of the state: nothing is applied */
+    struct op_counters counters;
+    struct windows windows;
+    struct raft_config applied_config; /* as of applied */
+    bool applied_dirty;        /* the applied row has to be put before the next engine batch */
+    struct map windows_dirty;  /* sessions whose row has to be put */
+    bool fetching;             /* apply waits for a row */
+    uint32_t fetch_tries;
+    bool stopped;
+    char stopped_text[256];
+    uint64_t durable_applied;  /* as of the last flush */
+
+    /* apply reads entries that raft no longer has in memory */
+    struct log_read read;
+    bool reading;
+    struct entry **read_entries;
+    size_t read_count, read_at;
+
+    /* leader */
+    struct buf batch; /* ops of the entry being gathered, each with its length */
+    struct replica_request **batch_requests;
+    size_t batch_count, batch_cap;
+    uint64_t batch_timestamps;
+    bool held_back; /* a batch waits for a higher limit of the clock, or for room in the raft */
+    struct list pending;     /* requests waiting to enter a batch (after an overloaded or limit-bound turn) */
+    uint64_t pending_bytes;
+    struct list flights;
+    struct list reads;       /* waiting for raft_read, a fetch, or applied to catch up; by id */
+    struct map reads_by_id;
+    uint64_t read_id_next;
+    struct list waits;
+    bool reading_index;
+    uint64_t led_term;       /* the term whose floor the clock was raised for */
+    uint64_t change_retry_ns, transfer_retry_ns;
+    uint64_t sweep_ns, scrub_at_ns;
+    unsigned sweeps; /* proposals of the sweep under way */
+    uint16_t garbage_slot, expired_slot; /* where it goes on */
+
+    struct snapshot_send *sends[RAFT_MEMBERS_MAX];
+    struct snapshot_receive *receive;
+    uint64_t retain_index;   /* entries above are kept for a snapshot under way; UINT64_MAX: none */
+    unsigned jobs;           /* under way with a pointer to this replica: free only at 0 */
+    bool dropped;
+
+    struct link lost;         /* in host.lost */
+    store_addr_t lost_store;
+    struct link applied_link; /* in host.applied: its applied row has to be put before the next engine batch */
+    bool asked_lately;        /* a request came since the last tick */
+    struct raft_config watched; /* the members whose stores are in liveness because of this replica */
+    uint64_t watched_index;
+};
+
+struct host {
+    struct host_options options;
+    struct host_limits limits;
+    struct env *env;
+    struct env_loop *loop;
+    struct mesh *mesh;
+    store_addr_t self;
+    struct log *log;
+    struct engine *engine;
+    struct rows *rows;
+    struct env_worker *worker; /* flushes, drops, snapshots, checksums */
+    struct liveness liveness;
+    struct hlc clock;
+    struct map replicas; /* partition id → struct replica */
+    struct list busy;
+    struct list after;
+    struct env_task turn;
+    struct env_timer tick;
+    unsigned held_back; /* replicas whose batch is */
+    hlc_t bound_wanted; /* being made durable; 0: none */
+    uint64_t bound_position;
+    struct list applied;    /* replicas whose applied row is to be put */
+    struct map dropping;    /* partition id → its former replica, until its rows are gone */
+    struct list dropped;    /* waiting for their jobs to end (through replica.busy) */
+    struct list lost;       /* replicas to wake, paced: of stores no longer supported */
+    bool failed;
+    char failed_text[300];
+    bool closing;
+    bool flushing;
+    uint64_t flushed_ns;
+    uint64_t stalled_since_ns;
+    bool engine_busy;
+    unsigned snapshots; /* sending or receiving */
+    struct stage stage;
+    struct buf scratch, results, message;
+    struct host_stats stats;
+};
+
+uint64_t host_now(struct host *h);
+/* The replica has something to do: it is seen to at the end of this turn. */
+void host_wake(struct replica *r);
+void host_applied(struct replica *r);      /* its applied row has to be in the next engine batch */
+void host_watch_config(struct replica *r); /* the members may have changed: watch their stores */
+/* Brings a row, or the rows of [lo, hi) if hi is not empty, into memory; then the replica has a turn. False: not now. */
+bool host_fetch(struct replica *r, struct bytes lo, struct bytes hi);
+void host_fail(struct host *h, enum status st, const char *text);
+void host_send_raft(struct host *h, struct replica *r, const struct raft_message *m, bool after_sync);
+
+void host_reap_dropped(struct host *h); /* frees what was dropped once no job points at it any more */
+void host_flush_if_due(struct host *h, uint64_t now); /* host_flush.c */
+
+/* replica.c */
+struct replica *replica_new(struct host *h, const struct replica_spec *spec);
+void replica_free(struct replica *r);
+void replica_turn(struct replica *r); /* all that its raft and its queues ask for */
+void replica_put_applied(struct replica *r); /* before an engine batch */
+bool replica_load_applied(struct replica *r, struct bytes row);
+void replica_encode_applied(const struct replica *r, struct buf *out);
+void replica_stop(struct replica *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* replica_apply.c */
+void replica_apply(struct replica *r);
+/* replica_lead.c */
+void replica_close_batch(struct replica *r);
+void replica_answer_entry(struct replica *r, const struct entry *e, const struct buf *results, const uint32_t *ends, size_t n);
+void replica_lost_leadership(struct replica *r);
+void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_t count);
+void replica_run_reads(struct replica *r);
+void replica_run_waits(struct replica *r);
+void replica_sweep(struct replica *r, uint64_t now);
+/* request.c */
+void request_on_frame(struct host *h, const struct mesh_frame *f);
+/* snapshot.c */
+void snapshot_start(struct replica *r, uint64_t to);
+void snapshot_on_chunk(struct host *h, const struct mesh_frame *f);
+void snapshot_on_ack(struct host *h, const struct mesh_frame *f);
+void snapshot_tick(struct replica *r, uint64_t now);
+void snapshot_abort_all(struct replica *r);
+void snapshot_free_all(struct replica *r); /* at the end, when the engine is closed */
+
+#endif

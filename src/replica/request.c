@@ -1,0 +1,117 @@
+/* request.c - requests that come from a gate elsewhere: decoded, submitted, answered over the mesh.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "replica/host_internal.h"
+
+void request_encode(const struct request_head *q, struct buf *out)
+{
+    buf_put_u64(out, q->request_id);
+    buf_put_u64(out, q->partition_id);
+    buf_put_u8(out, q->kind);
+    buf_put_u32(out, q->wait_count);
+    buf_put_u32(out, q->wait_ms);
+    buf_put_bytes(out, q->op);
+}
+
+bool request_decode(struct bytes in, struct request_head *out)
+{
+    struct reader r = reader_of(in);
+    out->request_id = reader_u64(&r);
+    out->partition_id = reader_u64(&r);
+    out->kind = reader_u8(&r);
+    out->wait_count = reader_u32(&r);
+    out->wait_ms = reader_u32(&r);
+    out->op = reader_bytes(&r, reader_left(&r));
+    return !r.failed;
+}
+
+void reply_encode(const struct reply_head *p, struct buf *out)
+{
+    buf_put_u64(out, p->request_id);
+    buf_put_u64(out, p->partition_id);
+    buf_put_u8(out, p->status);
+    buf_put_u8(out, p->maybe_executed);
+    buf_put_u64(out, p->leader);
+    buf_put_bytes(out, p->result);
+}
+
+bool reply_decode(struct bytes in, struct reply_head *out)
+{
+    struct reader r = reader_of(in);
+    out->request_id = reader_u64(&r);
+    out->partition_id = reader_u64(&r);
+    out->status = reader_u8(&r);
+    out->maybe_executed = reader_u8(&r) != 0;
+    out->leader = reader_u64(&r);
+    out->result = reader_bytes(&r, reader_left(&r));
+    return !r.failed && out->status < ST_COUNT;
+}
+
+/* A request of a gate on another shard or node, while it is under way here. */
+struct remote {
+    struct replica_request request;
+    struct host *host;
+    uint64_t request_id, partition_id, node;
+    uint16_t endpoint;
+    struct buf op;
+};
+
+static void answer(struct host *h, uint64_t node, uint16_t endpoint, const struct reply_head *p)
+{
+    struct buf *b = &h->message;
+    buf_clear(b);
+    reply_encode(p, b);
+    mesh_send(h->mesh, node, endpoint, p->result.n > 64 << 10 ? MESH_BULK : MESH_URGENT, MESH_REPLY, buf_view(b));
+}
+
+static void remote_done(struct replica_request *q, enum status st, bool maybe, struct bytes result)
+{
+    struct remote *m = CONTAINER_OF(q, struct remote, request);
+    struct replica *r = host_replica(m->host, m->partition_id);
+    struct reply_head p = {.request_id = m->request_id,
+                           .partition_id = m->partition_id,
+                           .status = (uint8_t)st,
+                           .maybe_executed = maybe,
+                           .leader = r != NULL ? replica_leader_store(r) : 0,
+                           .result = result};
+    answer(m->host, m->node, m->endpoint, &p);
+    buf_deinit(&m->op);
+    mem_free(m);
+}
+
+void request_on_frame(struct host *h, const struct mesh_frame *f)
+{
+    struct request_head q;
+    if (!request_decode(f->body, &q)) return;
+    struct reply_head p = {.request_id = q.request_id, .partition_id = q.partition_id, .status = ST_NOT_LEADER};
+    uint16_t endpoint = (uint16_t)(MESH_SHARD + f->from_shard);
+    struct replica *r = host_replica(h, q.partition_id);
+    struct op op;
+    if (r != NULL && q.kind != REPLICA_WAIT && !op_decode(q.op, &op)) {
+        p.status = ST_INVALID;
+    } else if (r != NULL) {
+        r->asked_lately = true;
+        buf_clear(&h->scratch);
+        if (q.kind == REPLICA_READ && (op.flags & OP_READ) && replica_read_now(r, &op, &h->scratch)) {
+            p.status = ST_OK;
+            p.result = buf_view(&h->scratch);
+        } else {
+            struct remote *m = mem_zalloc(sizeof *m);
+            m->host = h;
+            m->request_id = q.request_id;
+            m->partition_id = q.partition_id;
+            m->node = f->from_node;
+            m->endpoint = endpoint;
+            buf_put_bytes(&m->op, q.op);
+            m->request = (struct replica_request){
+                .kind = q.kind, .op = buf_view(&m->op), .wait_count = q.wait_count, .wait_ms = q.wait_ms, .done = remote_done};
+            enum status st = replica_submit(r, &m->request);
+            if (st == ST_OK) return;
+            buf_deinit(&m->op);
+            mem_free(m);
+            p.status = (uint8_t)st;
+        }
+        p.leader = replica_leader_store(r);
+    }
+    answer(h, f->from_node, endpoint, &p);
+}

@@ -1,0 +1,38 @@
+/* stage.h - the rows that one entry writes, before they are put into the table of newest rows all together.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose:    gives ops a view (model/op.h) in which later ops of the entry see what earlier ones wrote, and from which all
+ *             can be dropped when a row turns out not to be in memory. Also serves reads, with nothing to write.
+ * Missing:    after ST_NOT_READY, `missing` names the row, or `missing_hi` too: the range, that has to be fetched.
+ * Threading:  the store's shard. */
+#ifndef CAIRN_REPLICA_STAGE_H
+#define CAIRN_REPLICA_STAGE_H
+
+#include "model/op.h"
+#include "store/rows.h"
+
+struct stage_row {
+    uint32_t key_at, key_size, value_at, value_size; /* in text */
+    bool deleted;
+};
+
+struct stage {
+    struct rows *rows;
+    struct buf text;
+    struct stage_row *list; /* in order of first writing */
+    size_t count, cap;
+    uint32_t *index; /* open addressing over list, +1; 0 is free */
+    size_t index_cap;
+    struct buf missing, missing_hi;
+    bool scan_from_disk; /* blocking: only for an entry whose range would not stay in memory */
+};
+
+void stage_init(struct stage *o, struct rows *rows);
+void stage_deinit(struct stage *o);
+void stage_clear(struct stage *o);
+/* Fills in ctx and the functions; `writable` gives put and del. The caller sets table, slots, ts, counters. */
+void stage_view(struct stage *o, bool writable, struct op_view *out);
+/* Puts everything into the rows and clears. */
+void stage_commit(struct stage *o);
+
+#endif

@@ -1,0 +1,48 @@
+/* window.h - outcomes of recent ops, so that a retried op is applied once.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose:    a partition keeps, per session, the results of ops whose answer the gateway has not confirmed yet. A retry
+ *             finds its result here instead of being applied again. Replicated state: every replica computes the same
+ *             windows from the log; they are rows (SYSTEM_WINDOW) in the same batch as the effects, and part of snapshots.
+ * Bounds:     WINDOW_OUTCOMES_MAX outcomes a session, WINDOW_SESSIONS_MAX sessions a partition (the one used longest ago by
+ *             log time goes first), WINDOW_RESULT_MAX bytes a result (longer: "executed, reply not kept").
+ * Invariants: 1. a sequence below `resolved`, or of a forgotten session, is never answered "not executed".
+ *             2. the content depends on applied ops alone.
+ * Threading:  the store's shard. */
+#ifndef CAIRN_REPLICA_WINDOW_H
+#define CAIRN_REPLICA_WINDOW_H
+
+#include "base/bytes.h"
+#include "base/hlc.h"
+#include "base/map.h"
+
+#define WINDOW_OUTCOMES_MAX 4096
+#define WINDOW_SESSIONS_MAX 1024
+#define WINDOW_RESULT_MAX   256
+
+struct windows {
+    struct map sessions; /* session → struct window */
+};
+
+enum window_answer { WINDOW_NEW, WINDOW_KNOWN, WINDOW_TOO_OLD };
+
+void windows_init(struct windows *w);
+void windows_deinit(struct windows *w);
+
+/* Was this op applied before? WINDOW_KNOWN: *out is its result, borrowed until the next change. */
+enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, struct bytes *out);
+/* Remembers an outcome. Until windows_settle it can be undone. */
+void windows_add(struct windows *w, uint64_t session, uint64_t sequence, struct bytes result);
+void windows_undo(struct windows *w, uint64_t session, uint64_t sequence);
+/* The entry is applied: forgets what `resolved` says and what is beyond the bounds. forgot (may be NULL) is told of each
+ * session that went altogether, so that its row is deleted. */
+void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts,
+                    void (*forgot)(void *ctx, uint64_t session), void *ctx);
+
+/* A session's row. */
+void windows_encode(const struct windows *w, uint64_t session, struct buf *out);
+bool windows_load(struct windows *w, uint64_t session, struct bytes row); /* false: malformed */
+/* for (size_t i = 0; windows_each(w, &i, &session);) */
+bool windows_each(const struct windows *w, size_t *at, uint64_t *out_session);
+
+#endif
