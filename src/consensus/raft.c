@@ -419,7 +419,7 @@ void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t ter
                    hlc_t last_ts)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
-    ASSERT(r->role == RAFT_FOLLOWER && index >= r->commit);
+    ASSERT(raft_snapshot_wanted(r, index, term));
     ASSERT(raft_config_check(config, NULL) == ST_OK);
     r->now_ns = now_ns;
     if (term > r->term) raft_become_follower(r, term, 0, 0); /* the stream overtook the leader's offer */
