@@ -79,6 +79,24 @@ void host_applied(struct replica *r)
     if (!link_linked(&r->applied_link)) list_push_back(&r->host->applied, &r->applied_link);
 }
 
+static void fetched(void *ctx)
+{
+    struct replica *r = ctx;
+    r->jobs--;
+    host_wake(r);
+}
+
+bool host_fetch(struct replica *r, struct bytes lo, struct bytes hi)
+{
+    struct host *h = r->host;
+    enum status st = hi.n == 0 ? rows_fetch(h->rows, lo, fetched, r)
+                               : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, fetched, r);
+    if (st != ST_OK) return false;
+    r->jobs++;
+    h->stats.reads_fetched++;
+    return true;
+}
+
 void host_fail(struct host *h, enum status st, const char *text)
 {
     if (h->failed) return;

@@ -94,13 +94,6 @@ static hlc_t read_timestamp(struct replica *r)
 }
 
 
-static void evaluation_fetched(void *ctx)
-{
-    struct replica *r = ctx;
-    r->jobs--;
-    if (!r->dropped) host_wake(r);
-}
-
 /* Turns an OP_EVALUATE op into a write set. True: q is done with, or has to wait; false: go on with q->evaluated. */
 static bool evaluate(struct replica *r, struct replica_request *q, const struct op *op, bool *out_wait)
 {
@@ -114,10 +107,7 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
     enum status st = op_evaluate(op, &view, &q->evaluated, &result);
     stage_clear(&h->stage);
     if (st == ST_NOT_READY) {
-        struct bytes lo = buf_view(&h->stage.missing), hi = buf_view(&h->stage.missing_hi);
-        if ((hi.n == 0 ? rows_fetch(h->rows, lo, evaluation_fetched, r)
-                       : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, evaluation_fetched, r)) == ST_OK)
-            r->jobs++;
+        host_fetch(r, buf_view(&h->stage.missing), buf_view(&h->stage.missing_hi));
         *out_wait = true;
     } else if (st != ST_OK) {
         r->pending_bytes -= q->op.n;

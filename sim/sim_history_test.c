@@ -1,4 +1,4 @@
-/* history_test.c - the checker passes what could have happened, and catches what could not.
+/* sim_history_test.c - the checker passes what could have happened, and catches what could not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
