@@ -56,18 +56,24 @@ static const struct {
     {"stats", info_stats},   {"cluster", info_cluster},
 };
 
+/* The node knows more than one of its doors: where it has a section of the same name, that one is told. */
 static void info_section(const struct resp_door *d, const char *name, struct buf *out)
 {
+    struct buf node = {0}, own = {0};
+    gate_info(d->gate, name, &node);
     for (size_t i = 0; i < ARRAY_COUNT(sections); i++) {
         if (name[0] != 0 && strcmp(name, sections[i].name) != 0) continue;
+        buf_clear(&own);
+        sections[i].put(d, &own);
+        const uint8_t *head_end = memchr(own.p, '\n', own.n);
+        if (node.n != 0 && memmem(node.p, node.n, own.p, (size_t)(head_end - own.p)) != NULL) continue;
         if (out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
-        sections[i].put(d, out);
+        buf_put_bytes(out, buf_view(&own));
     }
-    struct buf more = {0};
-    gate_info(d->gate, name, &more);
-    if (more.n != 0 && out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
-    buf_put_bytes(out, buf_view(&more));
-    buf_deinit(&more);
+    if (node.n != 0 && out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
+    buf_put_bytes(out, buf_view(&node));
+    buf_deinit(&node);
+    buf_deinit(&own);
 }
 
 void cmd_info(struct resp_conn *c, const struct bytes *argv, size_t argc)
