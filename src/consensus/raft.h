@@ -236,7 +236,8 @@ void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool inst
 /* Follower: may the driver install a snapshot of (index, term)? No if it would not bring anything, or would take away: a log
  * that has this entry may have acknowledged what comes after it. Ask again right before installing; then, and only then: */
 bool raft_snapshot_wanted(const struct raft *r, uint64_t index, uint64_t term);
-/* The driver installed it: the log restarts after (index, term), config as of it. */
+/* The driver installed it: the log restarts after (index, term), config as of it; unless it has that very entry by now, then it
+ * goes on from there. */
 void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term, const struct raft_config *config,
                    hlc_t last_ts);
 /* Entries up to index (at most the applied one) are no longer needed in the log (term runs before it are dropped). */

@@ -414,13 +414,9 @@ static void installed(struct snapshot_receive *s)
     r->durable_applied = s->index;
     hlc_see(&h->clock, s->ts);
     for (; r->read_at < r->read_count; r->read_at++) entry_unref(r->read_entries[r->read_at]);
-    if (raft_term_at(r->raft, s->index) == s->term) {
-        /* The log came to have the snapshot's entry meanwhile: it goes on from there. */
-        raft_applied(r->raft, s->index);
-    } else {
-        log_reset(h->log, r->replica_id, s->index, s->term);
-        raft_restored(r->raft, host_now(h), s->index, s->term, &s->config, s->ts);
-    }
+    /* Unless the log came to have the snapshot's last entry meanwhile, it starts anew after it. */
+    if (raft_term_at(r->raft, s->index) != s->term) log_reset(h->log, r->replica_id, s->index, s->term);
+    raft_restored(r->raft, host_now(h), s->index, s->term, &s->config, s->ts);
     h->stats.snapshots_installed++;
     buf_deinit(&lo);
     buf_deinit(&hi);
