@@ -145,7 +145,6 @@ static void after_free(struct after *a)
 static void on_synced(void *ctx, uint64_t position)
 {
     struct host *h = ctx;
-    uint64_t now = host_now(h);
     for (struct link *k; (k = list_first(&h->after)) != NULL;) {
         struct after *a = CONTAINER_OF(k, struct after, link);
         if (a->position > position) break;
