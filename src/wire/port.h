@@ -32,7 +32,6 @@ uint16_t port_number(const struct port *p);
 void port_left(struct port *p, enum port_class c);
 void port_set_clients_max(struct port *p, size_t clients_max); /* those that are open stay */
 void port_left(struct port *p, enum port_class c);             /* p is NULL: the port was closed before */
-void port_set_clients_max(struct port *p, size_t clients_max); /* those that are open stay */
 /* Stops accepting and frees the port; connections handed over stay with their doors. NULL is fine. */
 void port_close(struct port *p);
 struct port_stats {
