@@ -231,6 +231,8 @@ static bool take_ready(struct replica *r)
 
 void replica_turn(struct replica *r)
 {
+    /* A leader stamps nothing before the news that it leads has raised the clock above its predecessors'. */
+    take_ready(r);
     replica_close_batch(r);
     /* What is taken may cause more at once (a sole voter commits by itself), but not without end. */
     for (int i = 0; i < 4 && take_ready(r); i++) continue;
