@@ -81,6 +81,7 @@ static void on_failed(void *ctx, enum status st, const char *text)
     struct sim_server *s = ctx;
     struct sim_cluster *c = s->cluster;
     c->counters.node_failures++;
+    diag(DIAG_WARN, "sim.node_failed node=%s status=%s why=\"%s\"", s->host, status_name(st), text);
     bool storage = st == ST_IO || st == ST_DISK_FULL || st == ST_CORRUPT;
     bool expected = (storage && s->storage_faults != 0) || (st == ST_DENIED && s->gone) || st == ST_UNAVAILABLE;
     if (!expected && c->finding[0] == 0)

@@ -774,6 +774,13 @@ enum status twin_open(struct env *env, const char *dir, const struct engine_opti
     t->dir = mem_strdup(dir);
     t->frozen_seq = t->flushing_seq = UINT64_MAX;
     enum status st = twin_file_open(env, dir, load, t, &t->file, err);
+    if (st == ST_OK && t->file.bytes > t->file.image_bytes) {
+        /* What was read may be in the page cache only (a failed sync leaves clean pages): it is not built upon. */
+        struct buf b = {0};
+        image(t, &b);
+        st = twin_file_rewrite(&t->file, buf_view(&b), err);
+        buf_deinit(&b);
+    }
     if (st != ST_OK) {
         twin_close(&t->base);
         return st;
