@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "node/settings.h"
+#include "sim/command.h"
 
 static int help_main(int argc, char **argv);
 
@@ -27,6 +28,8 @@ static const struct cli_command commands[] = {
      "Closed loop: every connection keeps --pipeline requests under way. With --rate, open loop: requests start by the clock\n"
      "whatever the answers do, and latency counts from the moment a request was due, so that waiting is not left out.",
      bench_main, bench_help},
+    {"sim", "[--seed S] [--seeds N] [--seconds T] [--nodes N] …", "runs clusters in simulation, under faults, and checks them",
+     "The same seed is the same run, byte for byte. 'cairn sim --help' lists the options.", sim_main, NULL},
     {"version", "", "prints the version", NULL, version_main, NULL},
     {"help", "[COMMAND]", "prints this, or a command's help", NULL, help_main, NULL},
 };

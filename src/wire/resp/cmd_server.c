@@ -56,29 +56,24 @@ static const struct {
     {"stats", info_stats},   {"cluster", info_cluster},
 };
 
-static bool has_section(struct bytes text, const char *name)
-{
-    char head[40];
-    int n = snprintf(head, sizeof head, "# %s\r\n", name); /* lower case */
-    for (size_t i = 0; i + (size_t)n <= text.n; i++)
-        if (text.p[i] == '#' && bytes_equal_nocase(bytes_of(text.p + i, (size_t)n), head)) return true;
-    return false;
-}
-
-/* What the node says of itself, and of the door's own sections those that it left out. */
+/* The node knows more than one of its doors: where it has a section of the same name, that one is told. */
 static void info_section(const struct resp_door *d, const char *name, struct buf *out)
 {
-    struct buf node = {0};
+    struct buf node = {0}, own = {0};
     gate_info(d->gate, name, &node);
+    for (size_t i = 0; i < ARRAY_COUNT(sections); i++) {
+        if (name[0] != 0 && strcmp(name, sections[i].name) != 0) continue;
+        buf_clear(&own);
+        sections[i].put(d, &own);
+        const uint8_t *head_end = memchr(own.p, '\n', own.n);
+        if (node.n != 0 && memmem(node.p, node.n, own.p, (size_t)(head_end - own.p)) != NULL) continue;
+        if (out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
+        buf_put_bytes(out, buf_view(&own));
+    }
     if (node.n != 0 && out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
     buf_put_bytes(out, buf_view(&node));
-    for (size_t i = 0; i < ARRAY_COUNT(sections); i++) {
-        if ((name[0] != 0 && strcmp(name, sections[i].name) != 0) || has_section(buf_view(&node), sections[i].name))
-            continue;
-        if (out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
-        sections[i].put(d, out);
-    }
     buf_deinit(&node);
+    buf_deinit(&own);
 }
 
 void cmd_info(struct resp_conn *c, const struct bytes *argv, size_t argc)

@@ -789,7 +789,7 @@ void resp_conn_set_text(char **field, struct bytes text)
 struct resp_conn *resp_conn_new(struct resp_door *d, struct env_stream *s, struct bytes first)
 {
     static const struct env_stream_events events = {.data = on_data, .drained = on_drained, .closed = on_closed};
-    const char *refusal = d->stopping                              ? "-ERR the server is shutting down\r\n"
+    const char *refusal = d->stopping                              ? "-UNAVAILABLE not executed: this node is shutting down\r\n"
                           : d->conn_count >= d->config.clients_max ? "-ERR max number of clients reached\r\n"
                                                                    : NULL;
     if (refusal != NULL) {

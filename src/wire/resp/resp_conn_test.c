@@ -1024,7 +1024,7 @@ static void test_clients_max_and_stop(void **state)
     fake_stream_free(refused);
     refused = fake_stream_new(&b.env);
     assert_null(resp_conn_new(b.door, &refused->stream, BYTES_LIT("ping\r\n")));
-    assert_said(refused, "-ERR the server is shutting down\r\n");
+    assert_said(refused, "-UNAVAILABLE not executed: this node is shutting down\r\n");
     bed_close(&b);
     fake_stream_free(s);
     fake_stream_free(t);

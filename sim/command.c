@@ -1,6 +1,6 @@
-/* sim_main.c - the command `cairn sim`: clusters under faults, seed by seed.
+/* command.c - the command `cairn sim`: clusters under faults, seed by seed.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "sim/sim_main.h"
+#include "sim/command.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
