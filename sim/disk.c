@@ -127,15 +127,17 @@ static void grow(struct disk *d, void **array, size_t count, size_t *cap, size_t
 
 /* ---- memory for pages ---- */
 
-#define SLAB_PAGES 128
+#define SLAB_PAGES_MIN 4 /* the first; each next one is twice as large */
+#define SLAB_PAGES_MAX 256
 
 /* Taken from a pool of the world: a page just given back is still in the processor's cache. */
 static uint8_t *page_take(struct disk *d)
 {
     struct world *w = world_of(d);
     if (w->pages_free == NULL) {
-        uint8_t *slab = heap_alloc(&w->heap, (size_t)SLAB_PAGES * PAGE_BYTES);
-        for (size_t k = 0; k < SLAB_PAGES; k++) {
+        size_t n = w->slab_pages = MIN(MAX(w->slab_pages * 2, SLAB_PAGES_MIN), SLAB_PAGES_MAX);
+        uint8_t *slab = heap_alloc(&w->heap, n * PAGE_BYTES);
+        for (size_t k = 0; k < n; k++) {
             void *next = w->pages_free;
             w->pages_free = slab + k * PAGE_BYTES;
             memcpy(w->pages_free, &next, sizeof next);

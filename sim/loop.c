@@ -290,7 +290,7 @@ struct sim_thread *thread_new(struct process *p, void (*main)(void *), void *arg
 {
     struct world *w = p->node->world;
     struct sim_thread *t = heap_zalloc(&w->heap, sizeof *t);
-    t->fiber = fiber_take(&w->fibers, main, arg);
+    t->fiber = fiber_take(main, arg);
     t->process = p;
     event_init(&t->resume, EV_FIBER, p->node->id, t, on_resume);
     list_push_back(&p->threads, &t->link);
@@ -303,7 +303,7 @@ void thread_free(struct sim_thread *t)
     struct world *w = t->process->node->world;
     queue_remove(&w->queue, &t->resume);
     link_remove(&t->link);
-    fiber_give(&w->fibers, t->fiber);
+    fiber_give(t->fiber);
     mem_free(t);
 }
 

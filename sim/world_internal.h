@@ -55,12 +55,12 @@ struct world {
     bool stepping;          /* in world_step */
     struct sim_loop *ready; /* turns when the event that runs is through */
     struct list events_free;
+    size_t slab_pages;
     void *pages_free; /* disk.c's: the first bytes of each point to the next */
     struct rng rng_cpu, rng_net, rng_disk, rng_clock, rng_driver;
     struct sim_cpu_options cpu;
     struct sim_net_options net;
     struct sim_counters counters;
-    struct fiber_pool fibers;
     struct sim_node **nodes; /* nodes[id - 1] */
     unsigned node_count;
     struct map links; /* from id << 32 | to id -> struct net_link */

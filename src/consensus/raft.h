@@ -132,7 +132,11 @@ struct raft_options {
     uint64_t seed;                   /* for election timeouts */
 };
 
-/* What the disk held when the replica was opened. */
+/* What the disk held when the replica was opened.
+ *
+ * A new group: all its first members begin with the same state, as if restored from a snapshot: term = base_term = 1,
+ * base_index = commit = applied = 1 and the first config. A replica that joins later begins with zeros and no config: the
+ * leader's log does not reach back to index 1 for it, so it gets a snapshot, and with it the configuration. */
 struct raft_state {
     uint64_t term, vote;
     uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */
@@ -200,9 +204,10 @@ void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool
  * again, or starts the clock of check-quorum. */
 void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
 
-/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must rise (the replica stamps it) above the
- * whole of the entry before: raft sees only the first timestamp of an entry. Entries that the raft itself makes (NOOP, CONF)
- * repeat the last timestamp. */
+/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must be above raft_hlc_floor (look each time:
+ * entries of raft's own may raise it) and above the whole of the entry before: raft sees only the first timestamp of an
+ * entry. A NOOP repeats the last timestamp; a joint configuration is stamped with the highest limit that may have been read
+ * at, because the new voters have not acknowledged it. */
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data, uint64_t *out_index,
                          uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
@@ -228,7 +233,11 @@ void raft_fetched(struct raft *r, uint64_t now_ns, uint64_t to, struct entry *co
 /* The driver has begun to stream (index, term) to the peer, or the stream ended. While one is active no appends go there. */
 void raft_snapshot_begun(struct raft *r, uint64_t to, uint64_t index, uint64_t term);
 void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool installed);
-/* Follower: the driver installed a snapshot: log restarts after (index, term), config as of it. */
+/* Follower: may the driver install a snapshot of (index, term)? No if it would not bring anything, or would take away: a log
+ * that has this entry may have acknowledged what comes after it. Ask again right before installing; then, and only then: */
+bool raft_snapshot_wanted(const struct raft *r, uint64_t index, uint64_t term);
+/* The driver installed it: the log restarts after (index, term), config as of it; unless it has that very entry by now, then it
+ * goes on from there. */
 void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term, const struct raft_config *config,
                    hlc_t last_ts);
 /* Entries up to index (at most the applied one) are no longer needed in the log (term runs before it are dropped). */
@@ -246,6 +255,10 @@ enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_confi
 enum status raft_transfer(struct raft *r, uint64_t now_ns, uint64_t to, struct error *err);
 /* Gives up leadership now (disk stall, shutdown): sends RELEASE, becomes follower, does not campaign for election_ns. */
 void raft_step_down(struct raft *r, uint64_t now_ns, const char *reason);
+
+/* For a store that no longer has the replica that a message is for: if the message promises to follow it, fills in the
+ * RELEASE to send back, so that the sender looks for another leader; else false. */
+bool raft_release_removed(const struct raft_message *m, struct raft_message *out);
 
 void raft_ready(struct raft *r, struct raft_ready *out); /* takes the pending outputs */
 

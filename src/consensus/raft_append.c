@@ -77,9 +77,9 @@ void raft_peer_arm(struct raft *r, struct raft_peer *p)
 
 static bool confirmable(const struct raft *r, const struct raft_peer *p)
 {
-    if (!p->suspect || r->commit < r->own_first) return false;
+    if (!p->suspect) return false;
     if (r->unanimous && p->voted_boot != 0 && p->voted_boot == p->suspect_boot) return true;
-    return r->commit >= p->confirm_index;
+    return r->commit >= r->own_first && r->commit >= p->confirm_index;
 }
 
 static void send_append(struct raft *r, struct raft_peer *p, struct entry *const *entries, uint32_t count,

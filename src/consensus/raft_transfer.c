@@ -120,10 +120,22 @@ void raft_release_tick(struct raft *r)
 
 void raft_release_stranger(struct raft *r, const struct raft_message *m)
 {
-    if (m->epoch == 0 || (r->role == RAFT_LEADER && r->term == m->term)) return;
-    struct raft_message release = raft_message_to(r, RAFT_RELEASE, m->from, m->from_store);
-    release.term = m->term;
-    raft_send_before(r, &release);
+    struct raft_message release;
+    if (r->role == RAFT_LEADER && r->term == m->term) return;
+    if (raft_release_removed(m, &release)) raft_send_before(r, &release);
+}
+
+bool raft_release_removed(const struct raft_message *m, struct raft_message *out)
+{
+    bool reply = m->type == RAFT_APPEND_REPLY || m->type == RAFT_BEAT_REPLY || m->type == RAFT_SNAPSHOT_REPLY;
+    if (!reply || m->epoch == 0) return false;
+    *out = (struct raft_message){.type = RAFT_RELEASE,
+                                 .from = m->to,
+                                 .to = m->from,
+                                 .from_store = m->to_store,
+                                 .to_store = m->from_store,
+                                 .term = m->term};
+    return true;
 }
 
 void raft_release_on(struct raft *r, const struct raft_message *m)

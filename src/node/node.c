@@ -18,7 +18,8 @@ void node_options_default(struct node_options *o)
                                .replicas = 3,
                                .clients_max = 10000,
                                .value_bytes_max = 16 << 20,
-                               .request_timeout_ns = 5 * NS_PER_S};
+                               .request_timeout_ns = 5 * NS_PER_S,
+                               .log_level = DIAG_INFO};
     host_limits_default(&o->limits);
 }
 

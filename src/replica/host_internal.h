@@ -137,6 +137,8 @@ uint64_t host_now(struct host *h);
 void host_wake(struct replica *r);
 void host_applied(struct replica *r);      /* its applied row has to be in the next engine batch */
 void host_watch_config(struct replica *r); /* the members may have changed: watch their stores */
+/* Brings a row, or the rows of [lo, hi) if hi is not empty, into memory; then the replica has a turn. False: not now. */
+bool host_fetch(struct replica *r, struct bytes lo, struct bytes hi);
 void host_fail(struct host *h, enum status st, const char *text);
 void host_send_raft(struct host *h, struct replica *r, const struct raft_message *m, bool after_sync);
 

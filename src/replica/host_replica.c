@@ -253,3 +253,20 @@ void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t repli
         if (!known(ctx, on_disk->replica_id)) strangers[n++] = on_disk->replica_id;
     for (size_t i = 0; i < n; i++) log_drop(h->log, strangers[i]);
 }
+
+enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows, struct error *err)
+{
+    struct host *h = r->host;
+    struct buf lo = {0}, hi = {0};
+    row_range(&lo, &hi, r->table, r->slot_lo, r->slot_hi);
+    enum status st = rows_flush(h->rows, err);
+    if (st == ST_OK) {
+        struct engine_snapshot *s = engine_snapshot_take(h->engine);
+        st = engine_checksum(h->engine, s, buf_view(&lo), buf_view(&hi), NULL, 0, out_hash, out_rows, err);
+        engine_snapshot_release(h->engine, s);
+        *out_applied = r->applied;
+    }
+    buf_deinit(&lo);
+    buf_deinit(&hi);
+    return st;
+}

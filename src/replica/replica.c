@@ -282,7 +282,9 @@ void replica_info(const struct replica *r, struct replica_info *out)
 enum status replica_scan(struct replica *r, struct bytes lo, struct bytes hi,
                          bool (*each)(void *ctx, struct bytes row, struct bytes value), void *ctx)
 {
-    return rows_scan(r->host->rows, lo, hi, false, each, ctx);
+    enum status st = rows_scan(r->host->rows, lo, hi, false, each, ctx);
+    if (st == ST_NOT_READY) host_fetch(r, lo, hi);
+    return st;
 }
 
 /* ---- membership ---- */

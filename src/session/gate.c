@@ -602,6 +602,8 @@ enum status gate_config_set(struct gate *g, const char *name, const char *value,
     return g->options.config_set(g->options.ctx, name, value, err);
 }
 
+void gate_set_timeout(struct gate *g, uint64_t timeout_ns) { g->options.timeout_ns = timeout_ns; }
+
 void gate_stats(const struct gate *g, struct gate_stats *out) { *out = g->stats; }
 
 /* ---- making and ending ---- */

@@ -201,7 +201,7 @@ enum status engine_flush(struct engine *e, struct error *err)
 
 enum status engine_drop_range(struct engine *e, struct bytes lo, struct bytes hi, struct error *err)
 {
-    if (bytes_compare(lo, hi) >= 0) return ST_OK;
+    if (bytes_compare(lo, hi) >= 0) return engine_flush(e, err);
     return e->ops->drop_range(e, lo, hi, err);
 }
 

@@ -102,6 +102,8 @@ enum status log_read_now(struct log *l, struct log_read *r, struct error *err);
 struct log_stats {
     uint64_t segments, bytes, batches, synced_bytes, sync_ns_last, sync_ns_total, rewritten_bytes;
     uint64_t records_damaged, batches_torn;
+    uint64_t needed_bytes; /* of records of entries that are not compacted */
+    bool overfull;         /* they alone come near bytes_max: reclaiming can't help, a snapshot or a flush can */
 };
 void log_stats(const struct log *l, struct log_stats *out);
 

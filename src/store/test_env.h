@@ -74,6 +74,9 @@ static enum status test_file_open(struct env *env, const char *path, enum env_op
         if (t->inodes[k].used) continue;
         i = &t->inodes[k];
         i->used = true;
+        buf_clear(&i->data);
+        buf_clear(&i->synced);
+        i->stable[0] = 0;
         strcpy(i->now, path);
     }
     struct test_file *f = mem_zalloc(sizeof *f);
