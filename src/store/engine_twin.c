@@ -333,7 +333,10 @@ static enum status twin_flush(struct engine *base, struct error *err)
     return st;
 }
 
-/* A worker came by: the engine's own thread may do something, and reading takes time. */
+static void nothing(void *ctx, const char *name) {}
+
+/* A worker came by: the engine's own thread may do something, and reading takes time (listing a directory does, too).
+ */
 static void on_worker(struct twin *t)
 {
     if (!t->troubled) return;
@@ -342,7 +345,7 @@ static void on_worker(struct twin *t)
         flush_frozen(t, NULL);
         give_file(t);
     } else {
-        (void)env_dir_sync(t->base.env, t->dir, NULL);
+        (void)env_dir_list(t->base.env, t->dir, nothing, NULL, NULL);
     }
 }
 
