@@ -419,9 +419,17 @@ void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t ter
                    hlc_t last_ts)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
-    ASSERT(r->role == RAFT_FOLLOWER && index >= r->commit);
     ASSERT(raft_config_check(config, NULL) == ST_OK);
     r->now_ns = now_ns;
+    if (index <= r->log.last_index && raft_log_term(&r->log, index) == term) {
+        /* While the driver installed it, the log came to have the snapshot's last entry: it goes on from there. */
+        raft_commit_to(r, MAX(r->commit, index));
+        r->applied = MAX(r->applied, index);
+        raft_check(r);
+        return;
+    }
+    ASSERT(index >= r->commit); /* what is committed here is in the snapshot's past, and the log does not have its end */
+    if (r->role != RAFT_FOLLOWER) raft_become_follower(r, MAX(term, r->term), 0, 0);
     if (term > r->term) raft_become_follower(r, term, 0, 0); /* the stream overtook the leader's offer */
     raft_log_reset(&r->log, index, term, last_ts);
     r->commit = r->applied = r->persisted = index;

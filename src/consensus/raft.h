@@ -204,9 +204,10 @@ void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool
  * again, or starts the clock of check-quorum. */
 void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
 
-/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must rise (the replica stamps it) above the
- * whole of the entry before: raft sees only the first timestamp of an entry. Entries that the raft itself makes (NOOP, CONF)
- * repeat the last timestamp. */
+/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must be above raft_hlc_floor (look each time:
+ * entries of raft's own may raise it) and above the whole of the entry before: raft sees only the first timestamp of an
+ * entry. A NOOP repeats the last timestamp; a joint configuration is stamped with the highest limit that may have been read
+ * at, because the new voters have not acknowledged it. */
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data, uint64_t *out_index,
                          uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
@@ -232,7 +233,11 @@ void raft_fetched(struct raft *r, uint64_t now_ns, uint64_t to, struct entry *co
 /* The driver has begun to stream (index, term) to the peer, or the stream ended. While one is active no appends go there. */
 void raft_snapshot_begun(struct raft *r, uint64_t to, uint64_t index, uint64_t term);
 void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool installed);
-/* Follower: the driver installed a snapshot: log restarts after (index, term), config as of it. */
+/* Follower: may the driver install a snapshot of (index, term)? No if it would not bring anything, or would take away: a log
+ * that has this entry may have acknowledged what comes after it. Ask again right before installing; then, and only then: */
+bool raft_snapshot_wanted(const struct raft *r, uint64_t index, uint64_t term);
+/* The driver installed it: the log restarts after (index, term), config as of it; unless it has that very entry by now, then it
+ * goes on from there. */
 void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term, const struct raft_config *config,
                    hlc_t last_ts);
 /* Entries up to index (at most the applied one) are no longer needed in the log (term runs before it are dropped). */

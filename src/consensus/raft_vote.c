@@ -189,7 +189,8 @@ void raft_vote_on_reply(struct raft *r, const struct raft_message *m)
         for (uint32_t i = 0; i < r->peer_count; i++)
             if (r->peers[i].vote == VOTE_NONE) {
                 r->peers[i].vote = VOTE_GRANTED;
-                break;
+                decide(r);
+                return;
             }
     if (p->vote != VOTE_NONE) return;
     p->vote = m->flags & RAFT_FLAG_REJECT ? VOTE_REFUSED : VOTE_GRANTED;

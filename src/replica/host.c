@@ -145,13 +145,12 @@ static void after_free(struct after *a)
 static void on_synced(void *ctx, uint64_t position)
 {
     struct host *h = ctx;
-    uint64_t now = host_now(h);
     for (struct link *k; (k = list_first(&h->after)) != NULL;) {
         struct after *a = CONTAINER_OF(k, struct after, link);
         if (a->position > position) break;
         link_remove(k);
         if (a->replica != NULL && a->persisted_index != 0) {
-            raft_persisted(a->replica->raft, now, a->persisted_index, a->persisted_term);
+            raft_persisted(a->replica->raft, host_now(h), a->persisted_index, a->persisted_term);
             host_wake(a->replica);
         } else if (a->replica != NULL) {
             send_frame(h, a->node, a->endpoint, buf_view(&a->frame));
@@ -317,7 +316,7 @@ static void look_for_stall(struct host *h, uint64_t now)
 static void tick_replica(struct host *h, struct replica *r, uint64_t now)
 {
     if (raft_deadline(r->raft) <= now) {
-        raft_tick(r->raft, now);
+        raft_tick(r->raft, host_now(h));
         host_wake(r);
     }
     struct raft_view view;

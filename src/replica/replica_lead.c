@@ -80,6 +80,15 @@ static bool in_flight(const struct replica *r)
     return r->batch_count != 0 || view.last_index > r->applied;
 }
 
+/* Has this leader applied an entry of its own term, and with it all that former leaders answered? Before that, the lease
+ * says only that nobody else answers now. */
+static bool caught_up(const struct replica *r)
+{
+    struct raft_view view;
+    raft_view(r->raft, &view);
+    return r->applied_term == view.term || MUTATION("lease_read_before_own_term");
+}
+
 /* The timestamp at which applied rows may be read now. Later entries are stamped above it. */
 static hlc_t read_timestamp(struct replica *r)
 {
@@ -114,7 +123,7 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
         finish(q, ST_IO, false, (struct bytes){0});
     } else if (q->evaluated.n == 0) {
         /* It changes nothing; but what it read must be the last word: only true under the lease, with nothing before it. */
-        if (host_now(h) < raft_lease_until(r->raft) && !in_flight(r)) {
+        if (host_now(h) < raft_lease_until(r->raft) && caught_up(r) && !in_flight(r)) {
             r->pending_bytes -= q->op.n;
             finish(q, ST_OK, false, buf_view(&result));
         } else {
@@ -292,7 +301,7 @@ void replica_lost_leadership(struct replica *r)
 bool replica_read_now(struct replica *r, const struct op *op, struct buf *out)
 {
     struct host *h = r->host;
-    if (h->failed || r->stopped || raft_lease_until(r->raft) <= host_now(h)) return false;
+    if (h->failed || r->stopped || raft_lease_until(r->raft) <= host_now(h) || !caught_up(r)) return false;
     struct op_view view;
     struct op_counters counters;
     size_t at = out->n;

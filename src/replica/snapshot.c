@@ -414,7 +414,8 @@ static void installed(struct snapshot_receive *s)
     r->durable_applied = s->index;
     hlc_see(&h->clock, s->ts);
     for (; r->read_at < r->read_count; r->read_at++) entry_unref(r->read_entries[r->read_at]);
-    log_reset(h->log, r->replica_id, s->index, s->term);
+    /* Unless the log came to have the snapshot's last entry meanwhile, it starts anew after it. */
+    if (raft_term_at(r->raft, s->index) != s->term) log_reset(h->log, r->replica_id, s->index, s->term);
     raft_restored(r->raft, host_now(h), s->index, s->term, &s->config, s->ts);
     h->stats.snapshots_installed++;
     buf_deinit(&lo);
@@ -463,6 +464,11 @@ static void receive_next(struct snapshot_receive *s)
     if (c->flags & CHUNK_LAST) {
         /* No dirty row of the old state may reach the engine after the new one. */
         struct error err = {0};
+        if (!raft_snapshot_wanted(r->raft, s->index, s->term)) {
+            ack(s, c->sequence, ACK_INSTALLED);
+            receive_free(s);
+            return;
+        }
         r->installing = true;
         if (r->fetching || r->reading || rows_flush(h->rows, &err) != ST_OK) return; /* snapshot_tick tries again */
     }
@@ -518,7 +524,7 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
             return;
         }
         encode_new_applied(s);
-        if (s->index <= r->applied) { /* it has come here another way */
+        if (s->index <= r->applied || !raft_snapshot_wanted(r->raft, s->index, s->term)) { /* it has come here another way */
             ack(s, sequence, ACK_INSTALLED);
             receive_free(s);
             return;

@@ -170,18 +170,17 @@ static void oracle_entry(struct cluster *c, unsigned node, const struct entry *e
     map_set(&c->made, key, (void *)(uintptr_t)hash);
 }
 
+/* Everything committed in an older term. (A slow candidate may win an old term when a later one has committed already.)
+ */
 static void oracle_leader_has_all(struct cluster *c, unsigned node)
 {
     struct raft_view v;
     raft_view(c->nodes[node].raft, &v);
-    if (v.last_index < c->committed)
-        cluster_fail(c,
-                     "leader completeness: leader %u of term %" PRIu64 " ends at %" PRIu64 ", committed are %" PRIu64,
-                     node, v.term, v.last_index, c->committed);
-    for (uint64_t i = v.first_index; i <= c->committed && i <= v.last_index; i++)
-        if (i > 1 && raft_term_at(c->nodes[node].raft, i) != c->committed_term[i])
-            cluster_fail(c, "leader completeness: leader %u of term %" PRIu64 " has another entry %" PRIu64, node,
-                         v.term, i);
+    for (uint64_t i = MAX(v.first_index, 2); i <= c->committed; i++)
+        if (c->committed_in[i] < v.term && raft_term_at(c->nodes[node].raft, i) != c->committed_term[i])
+            cluster_fail(c,
+                         "leader completeness: leader %u of term %" PRIu64 " (log to %" PRIu64 ") lacks entry %" PRIu64,
+                         node, v.term, v.last_index, i);
 }
 
 static void oracle_election(struct cluster *c, unsigned node, uint64_t term)
@@ -191,10 +190,9 @@ static void oracle_election(struct cluster *c, unsigned node, uint64_t term)
         cluster_fail(c, "election safety: %" PRIu64 " and %u lead term %" PRIu64, had - 1, node, term);
     map_set(&c->leaders, term, (void *)(uintptr_t)(node + 1u));
     hlc_t floor = raft_hlc_floor(c->nodes[node].raft);
-    hlc_see(&c->nodes[node].hlc, floor);
-    if (had != 0) return; /* a sole voter that forgot a term which nobody else heard of */
+    if (had != 0) return;
     c->elections++;
-    if (floor < c->served)
+    if (floor < c->served && c->served_in < term)
         cluster_fail(c, "limits: leader %u of term %" PRIu64 " starts at %" PRIu64 ", but %" PRIu64 " was read at",
                      node, term, floor, c->served);
     for (unsigned i = 1; i <= c->options.nodes; i++) {
@@ -228,7 +226,7 @@ static void oracle_commit(struct cluster *c, unsigned node, uint64_t from, const
         c->committed = i;
         c->committed_term[i] = term;
         c->committed_hash[i] = entry_hash(e);
-        c->committed_ts[i] = e->ts;
+        c->committed_in[i] = v->term;
         fresh = true;
     }
     for (unsigned i = 1; fresh && i <= c->options.nodes; i++) {
@@ -256,7 +254,10 @@ void cluster_check(struct cluster *c)
         hlc_t now = hlc_from_ms(cluster_local_ns(c, i) / NS_PER_MS);
         hlc_t at = MIN(limit, MAX(now, n->hlc.last)); /* what a read would be served at */
         if (rng_chance(&c->rng, 20)) at = limit;
-        if (at > c->served) c->served = at;
+        if (at > c->served) {
+            c->served = at;
+            c->served_in = v.term;
+        }
         hlc_see(&n->hlc, at);
     }
 }
@@ -376,8 +377,12 @@ static void tell(struct cluster *c, unsigned node)
         if (v.leader != 0 && v.role != RAFT_LEADER) say(c, " leader=%" PRIu64, v.leader);
         say(c, "\n");
     }
-    if (v.role == RAFT_LEADER && (n->told_role != RAFT_LEADER || n->told_term != v.term))
+    if (v.role == RAFT_LEADER) hlc_see(&n->hlc, raft_hlc_floor(n->raft));
+    /* a sole voter leads before its vote is durable, and tells nobody: should it forget, there was no election */
+    if (v.role == RAFT_LEADER && n->disk.term >= v.term && n->told_election != v.term) {
+        n->told_election = v.term;
         oracle_election(c, node, v.term);
+    }
     if (v.commit != n->told_commit) {
         say(c, "%u: commit=%" PRIu64 "\n", node, v.commit);
         oracle_commit(c, node, n->told_commit + 1, &v);
@@ -461,13 +466,10 @@ void cluster_compact(struct cluster *c, unsigned node, uint64_t index)
 static void install(struct cluster *c, unsigned node, const struct cluster_machine *m, unsigned from)
 {
     struct cluster_node *n = &c->nodes[node];
-    struct raft_view v;
-    raft_view(n->raft, &v);
     c->nodes[from].snapshot_arrived[node] = true;
-    if (v.role != RAFT_FOLLOWER || m->applied <= v.commit) return;
+    if (!raft_snapshot_wanted(n->raft, m->applied, m->applied_term)) return;
     cluster_sync(c, node, n->write_count);
-    raft_view(n->raft, &v);
-    if (v.role != RAFT_FOLLOWER || m->applied <= v.commit) return;
+    if (!raft_snapshot_wanted(n->raft, m->applied, m->applied_term)) return;
     disk_truncate(&n->disk, 0);
     n->disk.base_index = m->applied;
     n->disk.base_term = m->applied_term;
@@ -528,7 +530,8 @@ struct beat_ctx {
 static void on_lapsed(void *ctx, store_addr_t peer)
 {
     struct beat_ctx *b = ctx;
-    raft_support_lost(b->c->nodes[b->node].raft, cluster_local_ns(b->c, b->node), peer, false);
+    bool urgent = rng_chance(&b->c->rng, b->c->options.urgent_one_in);
+    raft_support_lost(b->c->nodes[b->node].raft, cluster_local_ns(b->c, b->node), peer, urgent);
 }
 
 static void on_changed(void *ctx, store_addr_t peer)
@@ -609,7 +612,7 @@ void cluster_start(struct cluster *c, unsigned node)
     n->up = true;
     n->told_role = RAFT_FOLLOWER;
     n->told_term = d->term;
-    n->told_leader = 0;
+    n->told_leader = n->told_election = 0;
     n->told_commit = MIN(d->base_index, d->machine.applied);
     n->told_suspect = false;
     n->hlc = (struct hlc){0};

@@ -2,15 +2,20 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Clusters. Times are in ms; keys in brackets may be left out.
- *   cluster nodes= [voters= seed= beats=0 disk=manual stopped notice=]   nodes are named 1 …; they start unless stopped
- *   disk node= terms=1,1,2 [term= vote= applied=]    what a stopped node finds when it starts: an entry per term, from
- * 2 on start | crash | flush node= [kept=]    damage node= entries= [vote torn]    compact node= index= run ms= time
- * passes; messages take 1 ms; cuts hold        idle ms=   time passes, raft messages stay queued elect node=    it
- * campaigns now, if nothing binds it (messages stay queued) deliver [from= to= type= count=]   until nothing that
- * matches is queued          drop [from= to= type=] persist node= [count=]     queue    show    lease node=    sent
+ *   cluster nodes= [voters= seed= beats=0 disk=manual stopped notice= append= inflight= tail= ahead=]
+ *                  nodes are named 1 …; they start unless stopped
+ *   disk node= terms=1,1,2 [term= vote=]   what a stopped node finds when it starts: an entry per term, from index 2 on
+ *   start | crash | flush node= [kept=]    damage node= entries= [vote torn]    compact node= index=
+ *   run ms=        time passes; messages take 1 ms; cuts hold
+ *   idle ms=       time passes, raft messages stay queued
+ *   elect node=    its election timer fires now (messages stay queued)
+ *   wake node=     its leader's store is thought lost, and requests wait
+ *   deliver [from= to= type= count=]       until nothing that matches is queued
+ *   drop, repeat [from= to= type=]         the messages queued that match are lost, or will arrive twice
+ *   persist node= [count=]    queue    show    lease node=    sent
  *   propose node= data= [times=] | read | step-down | transfer to= | change voters=1,2 [learners=3] | busy on=  (all
- * node=) cut from= to= [both]    heal    wake node= (urgent: its leader's store is thought lost) Stores (liveness
- * alone): store, clock, send, receive, want, durable, stall, tell, show-store. */
+ * node=) cut from= to= [both]      heal Stores (liveness alone): store, clock, send, receive, want, durable, stall,
+ * tell, show-store. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -76,6 +81,7 @@ static void cmd_cluster(struct script *s, struct world *w)
                                     .transfer_ns = ms(150),
                                     .notice_ns = ms(script_u64(s, "notice", 0))};
     cluster_init(w->c, &o);
+    w->c->nodes[1].clock_offset_ns = ms(script_u64(s, "ahead", 0));
     for (unsigned i = 1; i <= o.nodes && !script_has(s, "stopped"); i++) cluster_start(w->c, i);
 }
 
@@ -119,6 +125,12 @@ static void cmd_deliver(struct script *s, struct cluster *c, bool lose)
         count--;
         if (!lose) i = 0;
     }
+}
+
+static void cmd_repeat(struct script *s, struct cluster *c)
+{
+    for (uint32_t i = 0, n = c->net_count; i < n; i++)
+        if (matches(s, &c->net[i])) cluster_repeat(c, i);
 }
 
 /* A millisecond passes. */
@@ -244,6 +256,7 @@ static void on_command(struct script *s, void *ctx)
         for (uint64_t t = script_u64(s, "ms", 1); t > 0; t--) pass(c, false);
     else if (script_is(s, "deliver")) cmd_deliver(s, c, false);
     else if (script_is(s, "drop")) cmd_deliver(s, c, true);
+    else if (script_is(s, "repeat")) cmd_repeat(s, c);
     else if (script_is(s, "queue")) cmd_queue(s, c);
     else if (script_is(s, "heal")) memset(c->cut, 0, sizeof c->cut);
     else if (script_is(s, "cut")) {

@@ -104,7 +104,7 @@ static bool field_offset(struct bytes arg, struct kv_field *f)
     if (!bytes_to_i64(arg, &v) || v < 0) return false;
     if (numbered && v > (int64_t)(KV_STRING_MAX * 8)) return false;
     f->offset = (uint64_t)v * (numbered ? f->bits : 1);
-    return f->offset < KV_STRING_MAX * 8 - 64;
+    return f->offset < KV_STRING_MAX * 8 && (f->op == KV_FIELD_GET || f->offset + f->bits <= KV_STRING_MAX * 8);
 }
 
 static enum status take_fields(const struct bytes *argv, size_t argc, struct command_op *out, struct kv_field *fields,

@@ -24,6 +24,7 @@
 
 #include "model/kv_check.h"
 #include "wire/resp/data_random_test_util.h"
+#include "wire/resp/data_script_test_util.h"
 #include "wire/resp/resp_reply.h"
 
 static struct {
@@ -443,6 +444,59 @@ static void compare_run(int proto, uint64_t seed, uint64_t count)
     mem_free(t);
 }
 
+/* Every line of the scripts gets the same answer from Redis, but for those marked as different. */
+static void compare_scripts(int proto)
+{
+    static const char *const names[] = {"strings", "bits", "keys", "hashes"};
+    struct compare *t = mem_zalloc(sizeof *t);
+    size_t differ = 0;
+    data_init(&t->data, wall_ms());
+    ask_line(redis.fd, proto == 3 ? "HELLO 3" : "HELLO 2", &t->theirs);
+    for (size_t f = 0; f < ARRAY_COUNT(names); f++) {
+        struct data_script s;
+        data_script_load(&s, names[f]);
+        for (size_t i = 0; i < s.count; i++) {
+            const struct data_line *l = &s.lines[i];
+            if (l->argc == 0) continue;
+            t->data.now_ms = wall_ms();
+            buf_clear(&t->result);
+            buf_clear(&t->ours);
+            data_run(&t->data, l->argv, l->argc, &t->result);
+            resp_put_result(&t->ours, proto, buf_view(&t->result));
+            if (l->differs && data_find(l->argv, l->argc)->flags & COMMAND_WRITE) continue; /* states would part */
+            ask(redis.fd, l->argv, l->argc, &t->theirs);
+            struct data_command c = {.compare = COMPARE_EXACT};
+            c.argv[0] = l->argv[0];
+            if (bytes_equal_nocase(l->argv[0], "hgetall")) c.compare = COMPARE_PAIRS;
+            if (bytes_equal_nocase(l->argv[0], "keys")) c.compare = COMPARE_ELEMENTS;
+            if (same(&c, &t->theirs, &t->ours) != l->differs) continue;
+            printf("%s line %zu: %s%s\n", names[f], i + 1, l->source, l->differs ? " is the same" : "");
+            print_bytes("redis", buf_view(&t->theirs));
+            print_bytes("cairn", buf_view(&t->ours));
+            differ++;
+        }
+        data_script_free(&s);
+    }
+    data_deinit(&t->data);
+    buf_deinit(&t->theirs);
+    buf_deinit(&t->ours);
+    buf_deinit(&t->result);
+    mem_free(t);
+    assert_int_equal(differ, 0);
+}
+
+static void test_scripts_resp2(void **state)
+{
+    if (redis.fd < 0) skip();
+    compare_scripts(2);
+}
+
+static void test_scripts_resp3(void **state)
+{
+    if (redis.fd < 0) skip();
+    compare_scripts(3);
+}
+
 static void test_resp2(void **state)
 {
     if (redis.fd < 0) skip();
@@ -457,6 +511,7 @@ static void test_resp3(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_resp2), cmocka_unit_test(test_resp3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scripts_resp2), cmocka_unit_test(test_scripts_resp3),
+                                       cmocka_unit_test(test_resp2), cmocka_unit_test(test_resp3)};
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

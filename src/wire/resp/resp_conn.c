@@ -484,7 +484,7 @@ static bool execute_slot(struct resp_conn *c, const struct command *command, con
         return true;
     }
     if (!cmd->write && slot_free(c, slot, false)) {
-        buf_clear(&d->scratch);
+        resp_door_clear_scratch(d);
         if (gate_read_now(d->gate, r, &d->scratch)) {
             resp_put_result(resp_conn_out(c), c->proto, buf_view(&d->scratch));
             cmd_give(cmd);
@@ -516,7 +516,7 @@ void resp_conn_run_door(struct resp_conn *c, const struct command *command, cons
 static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
     struct resp_door *d = c->door;
-    buf_clear(&d->scratch);
+    resp_door_clear_scratch(d);
     const struct command *command = resp_command_lookup(argv, argc, &d->scratch);
     if (command == NULL) {
         d->stats.errors++;
@@ -603,8 +603,10 @@ static size_t run_input(struct resp_conn *c, struct bytes in)
         }
         done += used;
         c->door->stats.commands++;
-        struct resp_cmd *last = CONTAINER_OF(list_last(&c->pending), struct resp_cmd, link);
-        if (c->pending_count != 0 && last->state == CMD_DONE) pending_grow(c, last);
+        if (c->pending_count != 0) {
+            struct resp_cmd *last = CONTAINER_OF(list_last(&c->pending), struct resp_cmd, link);
+            if (last->state == CMD_DONE) pending_grow(c, last);
+        }
         c->reply_skip = c->reply_skip_next;
         c->reply_skip_next = false;
     }
@@ -627,6 +629,12 @@ static void input_append(struct resp_conn *c, struct bytes data)
         memmove(c->in.p, c->in.p + c->in_at, have);
         c->in.n = have;
         c->in_at = 0;
+    }
+    /* While a large argument arrives, the buffer doubles, but not beyond what that argument needs. */
+    size_t needs = resp_parse_needs(&c->parser, have);
+    if (c->in.cap - c->in.n < data.n && needs > data.n) {
+        c->in.cap = MAX(c->in.n + data.n, MIN(MAX(2 * c->in.cap, INPUT_AHEAD), c->in.n + needs));
+        c->in.p = mem_realloc(c->in.p, c->in.cap);
     }
     buf_put_bytes(&c->in, data);
 }
@@ -682,7 +690,8 @@ static bool flush(struct resp_conn *c)
         d->spares[d->spare_count++] = c->out;
     else buf_deinit(&c->out);
     c->out = (struct buf){0};
-    if (env_stream_queued(c->stream) <= d->config.output_max) return true;
+    /* One reply may be as large as an argument: that alone is nobody's fault. */
+    if (env_stream_queued(c->stream) <= MAX(d->config.output_max, 2 * d->config.limits.bulk_max)) return true;
     d->stats.slow_closed++;
     diag(DIAG_WARN, "resp.slow_reader client=%llu peer=%s unsent=%zu", (unsigned long long)c->id,
          env_stream_peer(c->stream), env_stream_queued(c->stream));
@@ -724,7 +733,8 @@ static void on_drained(struct env_stream *s, void *ctx)
 static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
 {
     struct resp_conn *c = ctx;
-    if (st == ST_OK && !c->kill) { /* it may still read: what it sent is answered first */
+    bool waits = c->barrier && strcmp(c->last_command->name, "wait") == 0; /* perhaps for a day */
+    if (st == ST_OK && !c->kill && !waits) { /* it may still read: what it sent is answered first */
         c->eof = true;
         resp_conn_wake(c);
         return;
@@ -779,7 +789,7 @@ void resp_conn_set_text(char **field, struct bytes text)
 struct resp_conn *resp_conn_new(struct resp_door *d, struct env_stream *s, struct bytes first)
 {
     static const struct env_stream_events events = {.data = on_data, .drained = on_drained, .closed = on_closed};
-    const char *refusal = d->stopping                              ? "-ERR the server is shutting down\r\n"
+    const char *refusal = d->stopping                              ? "-UNAVAILABLE not executed: this node is shutting down\r\n"
                           : d->conn_count >= d->config.clients_max ? "-ERR max number of clients reached\r\n"
                                                                    : NULL;
     if (refusal != NULL) {

@@ -1,5 +1,5 @@
-/* resp_conn_fuzz.c - any bytes from a client, any order of answers, its end at any time: nothing breaks, nothing is left.
- * SPDX-License-Identifier: Apache-2.0
+/* resp_conn_fuzz.c - any bytes from a client, any order of answers, its end at any time: nothing breaks, nothing is
+ * left. SPDX-License-Identifier: Apache-2.0
  *
  * The first bytes choose how the rest is cut, when the gate answers and how the connection ends. */
 #include "env/fake_env_test_util.h"

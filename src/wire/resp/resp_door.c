@@ -97,6 +97,12 @@ void resp_door_free(struct resp_door *d)
     mem_free(d);
 }
 
+void resp_door_clear_scratch(struct resp_door *d)
+{
+    if (d->scratch.cap > SPARE_KEEP) buf_deinit(&d->scratch);
+    buf_clear(&d->scratch);
+}
+
 size_t resp_door_clients(const struct resp_door *d)
 {
     return d->conn_count;

@@ -23,13 +23,13 @@ struct resp_door_config {
     size_t pending_max;        /* commands under way, one connection: no more are read from it beyond */
     size_t pending_bytes_max;  /* bytes of those commands and their waiting replies */
     size_t output_pause;       /* unsent bytes beyond which no more commands are read */
-    size_t output_max;         /* unsent bytes beyond which a slow reader is cut off */
-    size_t keys_reply_max;     /* bytes of a KEYS reply */
-    size_t txn_commands_max;   /* queued by MULTI; their bytes are bounded by limits.command_max */
-    uint64_t wait_max_ms;      /* what WAIT … 0 means */
-    bool redirects;            /* answer MOVED for slots led elsewhere, as Redis Cluster does */
-    uint16_t port;             /* the one listened on, for INFO */
-    char laddr[64];            /* "host:port" listened on, for CLIENT LIST */
+    size_t output_max;     /* unsent bytes beyond which a slow reader is cut off; at least 2 * limits.bulk_max counts */
+    size_t keys_reply_max; /* bytes of a KEYS reply */
+    size_t txn_commands_max; /* queued by MULTI; their bytes are bounded by limits.command_max */
+    uint64_t wait_max_ms;    /* what WAIT … 0 means */
+    bool redirects;          /* answer MOVED for slots led elsewhere, as Redis Cluster does */
+    uint16_t port;           /* the one listened on, for INFO */
+    char laddr[64];          /* "host:port" listened on, for CLIENT LIST */
     /* Client ids are first, first + step, …: shards of a node take turns. */
     uint64_t client_id_first, client_id_step;
     /* Called when a connection is gone, after the door has closed it. May be NULL. */

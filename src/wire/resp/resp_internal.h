@@ -147,6 +147,10 @@ bool resp_command_keys(const struct command *command, size_t argc, size_t *out_f
 /* Finds a command with its sub-command. NULL: the error is in out. */
 const struct command *resp_command_lookup(const struct bytes *argv, size_t argc, struct buf *out);
 
+/* ---- resp_door.c ---- */
+
+void resp_door_clear_scratch(struct resp_door *d); /* and gives a large one back */
+
 /* ---- cmd_door.c: the commands that have no op ---- */
 
 struct door_handler {

@@ -103,7 +103,7 @@ static void job_pump(struct resp_job *j)
             break;
         }
         j->next++;
-        buf_clear(&d->scratch);
+        resp_door_clear_scratch(d);
         if (r->kind == REQUEST_READ && gate_read_now(d->gate, r, &d->scratch)) {
             part_executed(j, p->number, buf_view(&d->scratch));
             buf_deinit(&r->body);

@@ -61,7 +61,8 @@ static void test_results(void **state)
         ROW("oo", "-ERR internal error: malformed result\r\n", "-ERR internal error: malformed result\r\n"),
         ROW("b\x05hi", "-ERR internal error: malformed result\r\n", "-ERR internal error: malformed result\r\n"),
         ROW("a\x02o", "-ERR internal error: malformed result\r\n", "-ERR internal error: malformed result\r\n"),
-        ROW("a\xff\xff\xff\xff\x0fo", "-ERR internal error: malformed result\r\n", "-ERR internal error: malformed result\r\n"),
+        ROW("a\xff\xff\xff\xff\x0fo", "-ERR internal error: malformed result\r\n",
+            "-ERR internal error: malformed result\r\n"),
         ROW("m\x01o", "-ERR internal error: malformed result\r\n", "-ERR internal error: malformed result\r\n"),
         ROW("?", "-ERR internal error: malformed result\r\n", "-ERR internal error: malformed result\r\n"),
     };
@@ -105,8 +106,9 @@ static void test_writers(void **state)
     resp_put_error(&out, BYTES_LIT("ERR x\r\n\r\n"));
     resp_put_errorf(&out, "ERR '%s'", "a\nb");
     buf_put_u8(&out, 0);
-    assert_string_equal((char *)out.p, "$3\r\na\nb\r\n=7\r\ntxt:a\nb\r\n*6\r\n%3\r\n*3\r\n~12\r\n:-9223372036854775808\r\n-ERR x\r\n"
-                                       "-ERR 'a b'\r\n");
+    assert_string_equal((char *)out.p,
+                        "$3\r\na\nb\r\n=7\r\ntxt:a\nb\r\n*6\r\n%3\r\n*3\r\n~12\r\n:-9223372036854775808\r\n-ERR x\r\n"
+                        "-ERR 'a b'\r\n");
     buf_deinit(&out);
 }
 
@@ -125,7 +127,8 @@ static void test_status(void **state)
         {ST_TIMEOUT, "-TIMEOUT not executed: t\r\n", "-TIMEOUT not executed: t\r\n"},
         {ST_INVALID, "-ERR not executed: t\r\n", "-ERR not executed: t\r\n"},
         {ST_TOO_LARGE, "-ERR not executed: t\r\n", "-ERR not executed: t\r\n"},
-        {ST_OUTCOME_UNKNOWN, "-UNKNOWN the outcome of this write is unknown: t\r\n", "-UNAVAILABLE not executed: t\r\n"},
+        {ST_OUTCOME_UNKNOWN, "-UNKNOWN the outcome of this write is unknown: t\r\n",
+         "-UNAVAILABLE not executed: t\r\n"},
         {ST_IO, "-UNKNOWN the outcome of this write is unknown: io: t\r\n", "-ERR io: t\r\n"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
@@ -139,7 +142,8 @@ static void test_status(void **state)
         assert_string_equal((char *)out.p, rows[i].read);
         buf_deinit(&out);
     }
-    for (enum status st = ST_OK + 1; st < ST_COUNT; st++) { /* no write's failure is called "not executed" without reason */
+    for (enum status st = ST_OK + 1; st < ST_COUNT;
+         st++) { /* no write's failure is called "not executed" without reason */
         struct buf out = {0};
         resp_put_status(&out, true, st, "");
         buf_put_u8(&out, 0);
