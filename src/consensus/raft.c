@@ -428,7 +428,8 @@ void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t ter
         raft_check(r);
         return;
     }
-    ASSERT(index >= r->commit); /* what is committed here is in the snapshot's past, and the log does not have its end */
+    ASSERT(index >=
+           r->commit); /* what is committed here is in the snapshot's past, and the log does not have its end */
     if (r->role != RAFT_FOLLOWER) raft_become_follower(r, MAX(term, r->term), 0, 0);
     if (term > r->term) raft_become_follower(r, term, 0, 0); /* the stream overtook the leader's offer */
     raft_log_reset(&r->log, index, term, last_ts);
