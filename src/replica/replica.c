@@ -354,6 +354,8 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
     struct error err = {0};
     uint64_t now = host_now(r->host);
     raft_view(r->raft, &view);
+    /* A plan older than the one that the group follows already is not followed: this node's catalog is behind. */
+    if (wanted->epoch < view.config->epoch && !MUTATION("stale_plan_followed")) return;
     if (view.role != RAFT_LEADER || !view.config_committed || view.transferring || raft_config_joint(view.config)) return;
     struct raft_config next;
     if (now >= r->change_retry_ns && next_config(r, &view, wanted, &next)) {
