@@ -375,6 +375,7 @@ static void walk_segment(struct recover *rc, const struct log_segment *s)
             if (used == 0) break;
             found = log_scan_next(&sc, &next, &h) != NULL;
             if (found || !rc->pending) pend_region(rc, log_pos(s->number, offset), used);
+            else rc->pending_used += used; /* behind a torn batch, or in the segment that was to follow it */
             rc->last_used = s->number;
             if (!found) break;
             offset = next;
@@ -405,8 +406,8 @@ static void torn(struct recover *rc)
         }
     } else {
         mark_all(rc, false);
-        rc->boot += MAX(rc->pending_used, 1); /* openings that left nothing readable may have been counted there */
     }
+    rc->boot += rc->pending_used; /* openings that left nothing readable may have been counted there */
     diag(DIAG_WARN, "log.torn dir=%s segment=%" PRIu64 " offset=%" PRIu64 " concerns=%s count=%u", l->dir,
          log_pos_segment(rc->pending_pos), log_pos_offset(rc->pending_pos), rc->pending_batch ? "summary" : "all",
          rc->pending_batch ? h->summary_count : 0);
@@ -523,7 +524,16 @@ static void nonce_from_batch(struct log *l)
     }
 }
 
-/* The oldest segment that is part of the log, as the last readable batch says; 0: none is readable. */
+static bool batch_whole(struct log_scan *sc, uint64_t offset)
+{
+    struct log_batch_header h;
+    if (log_scan_header(sc, offset, &h) == NULL) return false;
+    const uint8_t *batch = log_scan_get(sc, offset, (uint64_t)h.header_bytes + h.payload_bytes);
+    return batch != NULL && log_payload_valid(&h, batch + h.header_bytes, log_record_seed(sc->seed, sc->nonce));
+}
+
+/* The oldest segment that is part of the log, as the last batch says that is whole (a torn one says it of copies that are
+ * not there) or was synced because another follows; 0: none. */
 static uint64_t oldest_needed(struct log *l)
 {
     uint64_t first = 0;
@@ -533,13 +543,17 @@ static uint64_t oldest_needed(struct log *l)
         struct log_scan sc;
         if (s == NULL) continue;
         log_scan_init(&sc, l->store_id, s, l->nonce);
-        for (uint64_t offset = LOG_PAGE; offset + LOG_PAGE <= s->bytes;) {
+        uint64_t offset = LOG_PAGE, last = 0, said = 0;
+        while (offset + LOG_PAGE <= s->bytes) {
             if (log_scan_header(&sc, offset, &h) == NULL &&
                 (log_scan_used(&sc, offset, LOG_TAIL_BYTES_MIN) == 0 || log_scan_next(&sc, &offset, &h) == NULL))
                 break;
-            first = MAX(first, h.first_segment);
+            first = MAX(first, said);
+            said = h.first_segment;
+            last = offset;
             offset += h.bytes;
         }
+        if (said > first && batch_whole(&sc, last)) first = said;
         log_scan_deinit(&sc);
     }
     return first;
@@ -734,7 +748,7 @@ enum status log_recover(struct log *l, struct log_recovered *out, struct error *
     st = secure_tail(&rc, err);
     sort_out_segments(&rc);
     out->clean = !rc.pending;
-    out->end = rc.pending ? rc.pending_pos : rc.end;
+    out->end = rc.end != 0 ? rc.end : rc.pending_pos;
     out->last_used = rc.last_used;
     finish(&rc, &out->changed);
     l->boot = rc.boot + 1;
