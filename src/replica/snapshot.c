@@ -192,7 +192,7 @@ void snapshot_start(struct replica *r, uint64_t to)
         if (r->sends[i] == NULL) slot = i;
         else if (r->sends[i]->to == to) return;
     }
-    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->applied == 0 || h->snapshots >= h->limits.snapshots_max ||
+    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
         rows_flush(h->rows, &err) != ST_OK) {
         raft_snapshot_ended(r->raft, host_now(h), to, false); /* it asks again after a while */
         return;
