@@ -467,7 +467,7 @@ enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts
                          uint64_t *out_index, uint64_t *out_term)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
-    ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP);
+    ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP || kind == ENTRY_SCRUB);
     r->now_ns = now_ns;
     if (r->role != RAFT_LEADER) return ST_NOT_LEADER;
     if (r->transfer_to != 0) return ST_BUSY;
