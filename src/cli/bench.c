@@ -1,9 +1,10 @@
 /* bench.c - cairn bench: load, and what it costs in time.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each thread has its loop and its share of the connections. Closed loop: a connection sends a new request for every reply.
- * Open loop (--rate): request i of a thread is due at start + i / rate, whether or not earlier ones have been answered; its
- * latency counts from then. If all places for requests are taken it waits for one, and that waiting is part of its latency
+ * Each thread has its loop and its share of the connections. Closed loop: a connection sends a new request for every
+ * reply. Open loop (--rate): request i of a thread is due at start + i / rate, whether or not earlier ones have been
+ * answered; its latency counts from then. If all places for requests are taken it waits for one, and that waiting is
+ * part of its latency
  * ("coordinated omission" is what tools do that leave it out). */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -27,7 +28,8 @@ static struct {
     bool fill, json, quiet;
 } options;
 static const struct cli_option option_table[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT,…", "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_TEXT, &options.address, "HOST:PORT,…",
+     "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
     {"clients", CLI_NUMBER, &options.clients, "N", "connections [50]", 1, 65536},
     {"threads", CLI_NUMBER, &options.threads, "N", "threads of this program [1]", 1, 256},
     {"pipeline", CLI_NUMBER, &options.pipeline, "N", "requests under way on each connection [1]", 1, 65536},
@@ -36,7 +38,8 @@ static const struct cli_option option_table[] = {
     {"rate", CLI_NUMBER, &options.rate, "R", "requests a second, started by the clock (open loop)", 1, 0},
     {"value-size", CLI_SIZE, &options.value_size, "SIZE", "of the values written [64]", 0, 512u << 20},
     {"keys", CLI_NUMBER, &options.keys, "N", "different keys, chosen uniformly [100000]", 1, 0},
-    {"read-percent", CLI_NUMBER, &options.read_percent, "P", "share of reads (GET), the others write (SET) [50]", 0, 100},
+    {"read-percent", CLI_NUMBER, &options.read_percent, "P", "share of reads (GET), the others write (SET) [50]", 0,
+     100},
     {"fill", CLI_FLAG, &options.fill, NULL, "first writes every key once", 0, 0},
     {"prefix", CLI_TEXT, &options.prefix, "TEXT", "of the keys [bench:]", 0, 0},
     {"seed", CLI_NUMBER, &options.seed, "N", "of the choice of keys [1]", 1, 0},
@@ -179,8 +182,8 @@ static void on_timer(struct env_timer *timer)
         return;
     }
     if (!t->fill && now >= t->end_ns + DRAIN_NS) {
-        snprintf(t->failure, sizeof t->failure, "%" PRIu64 " requests were not answered within %llu s after the end", t->under_way,
-                 (unsigned long long)(DRAIN_NS / NS_PER_S));
+        snprintf(t->failure, sizeof t->failure, "%" PRIu64 " requests were not answered within %llu s after the end",
+                 t->under_way, (unsigned long long)(DRAIN_NS / NS_PER_S));
         end_thread(t);
         return;
     }
@@ -209,7 +212,8 @@ static void on_reply(struct resp_client *client, struct bytes reply)
     if (t->start_ns == 0) { /* the PING of the start */
         if (reply.p[0] == '-') {
             bool whole = reply_part(reply, &part) == REPLY_WHOLE;
-            snprintf(t->failure, sizeof t->failure, "%.*s", whole ? (int)MIN(part.text.n, 200u) : 0, (const char *)part.text.p);
+            snprintf(t->failure, sizeof t->failure, "%.*s", whole ? (int)MIN(part.text.n, 200u) : 0,
+                     (const char *)part.text.p);
             t->failed = true;
             end_thread(t);
         } else if (++t->connected == t->conn_count) begin(t);
@@ -275,7 +279,9 @@ static void open_thread(struct pass *p, struct thread *t, unsigned number, bool 
     t->rng = (options.seed * 0x9e3779b97f4a7c15u) ^ ((number + 1) * 0xbf58476d1ce4e5b9u);
     if (t->rng == 0) t->rng = 1;
     t->next_key = number;
-    t->issued_max = options.requests == 0 ? UINT64_MAX : options.requests / options.threads + (number < options.requests % options.threads);
+    t->issued_max = options.requests == 0
+                        ? UINT64_MAX
+                        : options.requests / options.threads + (number < options.requests % options.threads);
     if (fill) t->issued_max = options.keys / options.threads + (number < options.keys % options.threads);
     t->rate_of_all = fill ? 0 : options.rate;
     for (int i = 0; i < OPS; i++) t->latency[i] = mem_zalloc(sizeof *t->latency[i]);
@@ -327,13 +333,18 @@ static void on_watch(struct env_timer *timer)
         errors += atomic_load_explicit(&w->pass->threads[i].failed_answers, memory_order_relaxed);
     }
     cli_thousands((uint64_t)((double)(answered - w->last_answered) * 1e9 / (double)(now - w->last_ns)), rate);
-    if (!w->quiet) fprintf(stderr, "%4.0f s  %12s requests/s  %" PRIu64 " errors\n", (double)(now - w->started_ns) / 1e9, rate, errors);
+    if (!w->quiet)
+        fprintf(stderr, "%4.0f s  %12s requests/s  %" PRIu64 " errors\n", (double)(now - w->started_ns) / 1e9, rate,
+                errors);
     w->last_answered = answered;
     w->last_ns = now;
     env_timer_start(timer, NS_PER_S);
 }
 
-static void run_watch(void *arg) { env_real_loop_run(((struct watch *)arg)->loop); }
+static void run_watch(void *arg)
+{
+    env_real_loop_run(((struct watch *)arg)->loop);
+}
 
 static void run_pass(struct pass *p, bool fill)
 {
@@ -343,7 +354,8 @@ static void run_pass(struct pass *p, bool fill)
     env_timer_init(w.loop, &w.timer, on_watch);
     env_timer_start(&w.timer, NS_PER_S);
     struct env_thread *watcher = env_real_thread_new("watch", run_watch, &w);
-    for (unsigned i = 1; i < options.threads; i++) p->threads[i].handle = env_real_thread_new("bench", run_thread, &p->threads[i]);
+    for (unsigned i = 1; i < options.threads; i++)
+        p->threads[i].handle = env_real_thread_new("bench", run_thread, &p->threads[i]);
     run_thread(&p->threads[0]);
     for (unsigned i = 1; i < options.threads; i++) env_real_thread_join(p->threads[i].handle);
     env_real_loop_stop(w.loop);
@@ -376,7 +388,8 @@ static void add_up(struct pass *p, struct total *x)
         if (t->start_ns != 0) x->ns = MAX(x->ns, MIN(t->finished_ns, t->fill ? UINT64_MAX : t->end_ns) - t->start_ns);
         /* What was due until the end and found no place. */
         if (t->rate_of_all != 0 && t->start_ns != 0)
-            for (uint64_t at = t->issued; at < t->issued_max && due_at(t, at) < t->end_ns && x->late < UINT32_MAX; at++) x->late++;
+            for (uint64_t at = t->issued; at < t->issued_max && due_at(t, at) < t->end_ns && x->late < UINT32_MAX; at++)
+                x->late++;
         if (x->first_error == NULL && t->first_error[0] != 0) x->first_error = t->first_error;
         if (x->failure == NULL && t->failure[0] != 0) x->failure = t->failure;
     }
@@ -396,45 +409,50 @@ static void print_row(const char *name, const struct histogram *h, uint64_t ns)
     cli_thousands((uint64_t)((double)h->count * 1e9 / (double)MAX(ns, 1u)), rate);
     printf("%-7s %14s %12s", name, cli_thousands(h->count, count), rate);
     printf("  %9s", cli_time(h->sum / h->count, cell));
-    for (size_t i = 0; i < ARRAY_COUNT(shares); i++) printf("  %9s", cli_time(histogram_percentile(h, shares[i]), cell));
+    for (size_t i = 0; i < ARRAY_COUNT(shares); i++)
+        printf("  %9s", cli_time(histogram_percentile(h, shares[i]), cell));
     printf("  %9s\n", cli_time(h->max, cell));
 }
 
 static void print_result(const struct total *x)
 {
     char text[32];
-    printf("%-7s %14s %12s  %9s  %9s  %9s  %9s  %9s  %9s\n", "", "answered", "per second", "mean", "p50", "p90", "p99", "p99.9", "max");
+    printf("%-7s %14s %12s  %9s  %9s  %9s  %9s  %9s  %9s\n", "", "answered", "per second", "mean", "p50", "p90", "p99",
+           "p99.9", "max");
     print_row("reads", x->latency[READ], x->ns);
     print_row("writes", x->latency[WRITE], x->ns);
     print_row("all", x->all, x->ns);
     if (x->nils != 0) printf("%s reads found no value (--fill writes every key first)\n", cli_thousands(x->nils, text));
     if (x->late != 0)
-        printf("%s requests were due but found no free place: more than --clients x --pipeline were under way. Latencies above are of "
-               "those that were sent\n", cli_thousands(x->late, text));
+        printf("%s requests were due but found no free place: more than --clients x --pipeline were under way. "
+               "Latencies above are of "
+               "those that were sent\n",
+               cli_thousands(x->late, text));
     if (x->errors != 0) printf("%s error replies; the first: %s\n", cli_thousands(x->errors, text), x->first_error);
 }
 
 static void json_row(const char *name, const struct histogram *h, uint64_t ns, bool last)
 {
-    printf("\"%s\":{\"count\":%" PRIu64 ",\"per_second\":%.1f,\"mean_us\":%.1f,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,"
+    printf("\"%s\":{\"count\":%" PRIu64
+           ",\"per_second\":%.1f,\"mean_us\":%.1f,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,"
            "\"p999_us\":%.1f,\"max_us\":%.1f}%s",
-           name, h->count, (double)h->count * 1e9 / (double)MAX(ns, 1u), h->count != 0 ? (double)h->sum / (double)h->count / 1e3 : 0,
-           (double)histogram_percentile(h, 0.5) / 1e3, (double)histogram_percentile(h, 0.9) / 1e3,
-           (double)histogram_percentile(h, 0.99) / 1e3, (double)histogram_percentile(h, 0.999) / 1e3, (double)h->max / 1e3,
-           last ? "" : ",");
+           name, h->count, (double)h->count * 1e9 / (double)MAX(ns, 1u),
+           h->count != 0 ? (double)h->sum / (double)h->count / 1e3 : 0, (double)histogram_percentile(h, 0.5) / 1e3,
+           (double)histogram_percentile(h, 0.9) / 1e3, (double)histogram_percentile(h, 0.99) / 1e3,
+           (double)histogram_percentile(h, 0.999) / 1e3, (double)h->max / 1e3, last ? "" : ",");
 }
 
 static void print_json(const struct total *x)
 {
-    printf("{\"seconds\":%.3f,\"clients\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"pipeline\":%" PRIu64 ",\"rate\":%" PRIu64
-           ",\"keys\":%" PRIu64 ",\"value_size\":%" PRIu64 ",\"read_percent\":%" PRIu64 ",",
-           (double)x->ns / 1e9, options.clients, options.threads, options.pipeline, options.rate, options.keys, options.value_size,
-           options.read_percent);
+    printf("{\"seconds\":%.3f,\"clients\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"pipeline\":%" PRIu64
+           ",\"rate\":%" PRIu64 ",\"keys\":%" PRIu64 ",\"value_size\":%" PRIu64 ",\"read_percent\":%" PRIu64 ",",
+           (double)x->ns / 1e9, options.clients, options.threads, options.pipeline, options.rate, options.keys,
+           options.value_size, options.read_percent);
     json_row("reads", x->latency[READ], x->ns, false);
     json_row("writes", x->latency[WRITE], x->ns, false);
     json_row("all", x->all, x->ns, false);
-    printf("\"errors\":%" PRIu64 ",\"not_found\":%" PRIu64 ",\"not_sent\":%" PRIu64 ",\"not_answered\":%" PRIu64 "}\n", x->errors, x->nils,
-           x->late, x->under_way);
+    printf("\"errors\":%" PRIu64 ",\"not_found\":%" PRIu64 ",\"not_sent\":%" PRIu64 ",\"not_answered\":%" PRIu64 "}\n",
+           x->errors, x->nils, x->late, x->under_way);
 }
 
 static int finish(struct pass *p, bool fill)
@@ -447,7 +465,8 @@ static int finish(struct pass *p, bool fill)
     if (fill && code == EXIT_OK && !options.json)
         printf("filled %s keys: %s a second\n", cli_thousands(x.all->count, text),
                cli_thousands((uint64_t)((double)x.all->count * 1e9 / (double)MAX(x.ns, 1u)), rate));
-    if (fill && x.errors != 0) cli_error("%" PRIu64 " error replies while filling; the first: %s", x.errors, x.first_error);
+    if (fill && x.errors != 0)
+        cli_error("%" PRIu64 " error replies while filling; the first: %s", x.errors, x.first_error);
     if (!fill && x.all->count + x.errors != 0) {
         if (options.json) print_json(&x);
         else print_result(&x);
@@ -493,7 +512,8 @@ int bench_main(int argc, char **argv)
     set_defaults();
     if (!cli_options(option_table, ARRAY_COUNT(option_table), &argc, argv, 0)) return EXIT_USAGE;
     if (options.threads > options.clients) {
-        cli_error("--threads %" PRIu64 " is more than --clients %" PRIu64 ": a thread needs a connection", options.threads, options.clients);
+        cli_error("--threads %" PRIu64 " is more than --clients %" PRIu64 ": a thread needs a connection",
+                  options.threads, options.clients);
         return EXIT_USAGE;
     }
     char *addresses = mem_strdup(options.address);

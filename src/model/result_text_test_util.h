@@ -7,7 +7,7 @@
 
 #include "model/result.h"
 
-static void result_text_bytes(struct buf *out, struct bytes s)
+static inline void result_text_bytes(struct buf *out, struct bytes s)
 {
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] >= ' ' && s.p[i] < 127 && s.p[i] != '"' && s.p[i] != '\\') buf_put_u8(out, s.p[i]);
@@ -15,7 +15,7 @@ static void result_text_bytes(struct buf *out, struct bytes s)
     }
 }
 
-static bool result_text(struct buf *out, struct reader *r)
+static inline bool result_text(struct buf *out, struct reader *r)
 {
     struct result v;
     if (!result_next(r, &v)) return false;

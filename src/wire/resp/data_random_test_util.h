@@ -26,14 +26,14 @@ struct data_command {
     bool multi_ok;
 };
 
-static void word(struct data_command *c, struct bytes s)
+static inline void word(struct data_command *c, struct bytes s)
 {
     ASSERT(c->argc < DATA_ARGS_MAX);
     c->starts[c->argc++] = c->text.n;
     buf_put_bytes(&c->text, s);
 }
 
-static void words(struct data_command *c, const char *s)
+static inline void words(struct data_command *c, const char *s)
 {
     while (*s != 0) {
         size_t n = strcspn(s, " ");
@@ -42,26 +42,26 @@ static void words(struct data_command *c, const char *s)
     }
 }
 
-static void word_i64(struct data_command *c, int64_t v)
+static inline void word_i64(struct data_command *c, int64_t v)
 {
     char text[24];
     word(c, bytes_of(text, i64_to_text(v, text)));
 }
 
-static void word_key(struct data_command *c, struct rng *r)
+static inline void word_key(struct data_command *c, struct rng *r)
 {
     static const char *const keys[] = {"{t}a", "{t}b", "{t}c", "{t}d", "{t}e", "{t}f", "{t}g", "{t}h"};
     word(c, bytes_str(keys[rng_below(r, ARRAY_COUNT(keys))]));
 }
 
-static void word_field(struct data_command *c, struct rng *r)
+static inline void word_field(struct data_command *c, struct rng *r)
 {
     char text[16];
     snprintf(text, sizeof text, "f%u", (unsigned)rng_below(r, 12));
     word(c, bytes_str(text));
 }
 
-static void word_bytes(struct data_command *c, struct rng *r, size_t n, bool bits)
+static inline void word_bytes(struct data_command *c, struct rng *r, size_t n, bool bits)
 {
     struct buf b = {0};
     uint8_t *p = buf_extend(&b, n + 1);
@@ -70,20 +70,20 @@ static void word_bytes(struct data_command *c, struct rng *r, size_t n, bool bit
     buf_deinit(&b);
 }
 
-static int64_t some_i64(struct rng *r)
+static inline int64_t some_i64(struct rng *r)
 {
     static const int64_t edges[] = {0, 1, -1, 100, INT64_MAX, INT64_MIN, INT64_MAX - 1, INT64_MIN + 1, 4294967296, -32768};
     return rng_chance(r, 4) ? edges[rng_below(r, ARRAY_COUNT(edges))] : (int64_t)rng_below(r, 2000) - 1000;
 }
 
-static void word_float(struct data_command *c, struct rng *r)
+static inline void word_float(struct data_command *c, struct rng *r)
 {
     static const char *const some[] = {"1.5", "-0.1", "3.0e3", "1e20", "-5", "0.30000000000000004", "1e-10", "10.25",
                                        "-1e17", "0.0000001", "5e-5", "+2", "007.5", "0x10", "1e400", "inf", "-0"};
     word(c, bytes_str(some[rng_below(r, ARRAY_COUNT(some))]));
 }
 
-static void word_value(struct data_command *c, struct rng *r)
+static inline void word_value(struct data_command *c, struct rng *r)
 {
     switch (rng_below(r, 10)) {
     case 0:
@@ -97,7 +97,7 @@ static void word_value(struct data_command *c, struct rng *r)
 }
 
 /* Places in strings: small, and around the borders of pieces. */
-static int64_t some_place(struct rng *r)
+static inline int64_t some_place(struct rng *r)
 {
     switch (rng_below(r, 5)) {
     case 0: return 65536 - 4 + (int64_t)rng_below(r, 8);
@@ -107,22 +107,22 @@ static int64_t some_place(struct rng *r)
     }
 }
 
-static int64_t some_index(struct rng *r)
+static inline int64_t some_index(struct rng *r)
 {
     int64_t v = some_place(r);
     return rng_chance(r, 3) ? -v : v;
 }
 
 /* Absolute times that no relative one comes near; or long ago. */
-static void word_absolute(struct data_command *c, struct rng *r, int64_t unit_ms)
+static inline void word_absolute(struct data_command *c, struct rng *r, int64_t unit_ms)
 {
     static const int64_t times[] = {4000000000000, 4000000001000, 4100000000000, 1000, 5000, 4200000000000};
     word_i64(c, times[rng_below(r, ARRAY_COUNT(times))] / unit_ms);
 }
 
-static int64_t some_relative(struct rng *r) { return 100000 * (1 + (int64_t)rng_below(r, 50)); }
+static inline int64_t some_relative(struct rng *r) { return 100000 * (1 + (int64_t)rng_below(r, 50)); }
 
-static void random_set(struct data_command *c, struct rng *r)
+static inline void random_set(struct data_command *c, struct rng *r)
 {
     words(c, "SET");
     word_key(c, r);
@@ -139,7 +139,7 @@ static void random_set(struct data_command *c, struct rng *r)
     }
 }
 
-static void random_string(struct data_command *c, struct rng *r)
+static inline void random_string(struct data_command *c, struct rng *r)
 {
     switch (rng_below(r, 24)) {
     case 0: words(c, "APPEND"), word_key(c, r), word_value(c, r); break;
@@ -188,7 +188,7 @@ static void random_string(struct data_command *c, struct rng *r)
     }
 }
 
-static void word_type(struct data_command *c, struct rng *r)
+static inline void word_type(struct data_command *c, struct rng *r)
 {
     char text[16];
     bool sign = rng_chance(r, 2);
@@ -197,7 +197,7 @@ static void word_type(struct data_command *c, struct rng *r)
     word(c, bytes_str(text));
 }
 
-static void word_bit_offset(struct data_command *c, struct rng *r)
+static inline void word_bit_offset(struct data_command *c, struct rng *r)
 {
     char text[24];
     if (rng_chance(r, 4)) snprintf(text, sizeof text, "#%u", (unsigned)rng_below(r, 20));
@@ -205,7 +205,7 @@ static void word_bit_offset(struct data_command *c, struct rng *r)
     word(c, bytes_str(text));
 }
 
-static void random_bit(struct data_command *c, struct rng *r)
+static inline void random_bit(struct data_command *c, struct rng *r)
 {
     static const char *const overflows[] = {"WRAP", "SAT", "FAIL"};
     static const char *const bitops[] = {"AND", "OR", "XOR", "NOT"};
@@ -254,7 +254,7 @@ static void random_bit(struct data_command *c, struct rng *r)
     }
 }
 
-static void random_key(struct data_command *c, struct rng *r)
+static inline void random_key(struct data_command *c, struct rng *r)
 {
     static const char *const flags[] = {"NX", "XX", "GT", "LT"};
     switch (rng_below(r, 20)) {
@@ -300,7 +300,7 @@ static void random_key(struct data_command *c, struct rng *r)
     }
 }
 
-static void random_hash(struct data_command *c, struct rng *r)
+static inline void random_hash(struct data_command *c, struct rng *r)
 {
     switch (rng_below(r, 20)) {
     case 0:
@@ -347,7 +347,7 @@ static void random_hash(struct data_command *c, struct rng *r)
 }
 
 /* Makes the next command. */
-static void data_random(struct data_command *c, struct rng *r)
+static inline void data_random(struct data_command *c, struct rng *r)
 {
     buf_clear(&c->text);
     c->argc = 0;

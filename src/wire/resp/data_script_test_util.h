@@ -21,7 +21,7 @@ struct data_script {
     size_t count;
 };
 
-static void data_script_load(struct data_script *s, const char *name)
+static inline void data_script_load(struct data_script *s, const char *name)
 {
     char path[128];
     static char line[8192];
@@ -62,7 +62,7 @@ static inline void data_script_write(const char *name, struct bytes text)
     fclose(f);
 }
 
-static void data_script_free(struct data_script *s)
+static inline void data_script_free(struct data_script *s)
 {
     for (size_t i = 0; i < s->count; i++) {
         mem_free(s->lines[i].source);

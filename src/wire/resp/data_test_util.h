@@ -16,17 +16,17 @@ struct data {
     struct rng random;
 };
 
-static void data_init(struct data *d, uint64_t now_ms)
+static inline void data_init(struct data *d, uint64_t now_ms)
 {
     *d = (struct data){.now_ms = now_ms};
     memory_view_init(&d->view, 1, 0, 16384);
     rng_init(&d->random, 1);
 }
 
-static void data_deinit(struct data *d) { memory_view_deinit(&d->view); }
+static inline void data_deinit(struct data *d) { memory_view_deinit(&d->view); }
 
 /* An op as the gate would send it. */
-static enum status data_op(struct data *d, uint16_t opcode, uint8_t flags, struct bytes body, struct buf *result)
+static inline enum status data_op(struct data *d, uint16_t opcode, uint8_t flags, struct bytes body, struct buf *result)
 {
     struct op op = {.semantics = OP_SEMANTICS, .opcode = opcode, .flags = flags, .body = body};
     hlc_t ts = hlc_take(&d->clock, d->now_ms, op_timestamps(&op));
@@ -36,7 +36,7 @@ static enum status data_op(struct data *d, uint16_t opcode, uint8_t flags, struc
 }
 
 /* The data commands' own tables: the door is not linked. */
-static const struct command *data_row(struct bytes name)
+static inline const struct command *data_row(struct bytes name)
 {
     static const struct command *const tables[] = {commands_string, commands_bit, commands_key, commands_hash};
     for (size_t i = 0; i < ARRAY_COUNT(tables); i++)
@@ -45,7 +45,7 @@ static const struct command *data_row(struct bytes name)
     return NULL;
 }
 
-static const struct command *data_find(const struct bytes *argv, size_t argc)
+static inline const struct command *data_find(const struct bytes *argv, size_t argc)
 {
     const struct command *c = data_row(argv[0]);
     if (argc < 2 || !bytes_equal_nocase(argv[0], "object")) return c;
@@ -57,7 +57,7 @@ static const struct command *data_find(const struct bytes *argv, size_t argc)
 }
 
 /* Builds a command; false: the error result is in `result`. */
-static bool data_build(struct data *d, const struct bytes *argv, size_t argc, struct command_op *op, struct buf *result)
+static inline bool data_build(struct data *d, const struct bytes *argv, size_t argc, struct command_op *op, struct buf *result)
 {
     const struct command *c = data_find(argv, argc);
     struct buf error = {0};
@@ -77,7 +77,7 @@ static bool data_build(struct data *d, const struct bytes *argv, size_t argc, st
 }
 
 /* Runs a command and appends its result. FLUSHDB is repeated as the door does. */
-static void data_run(struct data *d, const struct bytes *argv, size_t argc, struct buf *result)
+static inline void data_run(struct data *d, const struct bytes *argv, size_t argc, struct buf *result)
 {
     struct buf body = {0};
     struct command_op op = {.body = &body};
@@ -105,7 +105,7 @@ static void data_run(struct data *d, const struct bytes *argv, size_t argc, stru
 #define DATA_ARGS_MAX 64
 
 /* Splits at blanks. 'x~12' repeats: x twelve times; '\xNN' in a word is that byte. Words go to `text`. */
-static size_t data_split(const char *line, struct buf *text, struct bytes *argv)
+static inline size_t data_split(const char *line, struct buf *text, struct bytes *argv)
 {
     size_t argc = 0, starts[DATA_ARGS_MAX + 1];
     while (*line != 0) {
