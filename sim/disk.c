@@ -9,7 +9,8 @@
  * Directories know two bindings per name: now, and stable. Operations on names wait in a list until a directory they
  * touch is synced; a power loss decides for each.
  *
- * Operations spend their time first and take effect at its end, so one that a crash came before has not happened. */
+ * Operations spend their time first and take effect at its end, so one that a crash came before has not happened. (What
+ * is not durable by itself, a write say, may take effect some microseconds early: nobody can tell.) */
 #include "sim/disk.h"
 
 #include <inttypes.h>
@@ -124,6 +125,37 @@ static void grow(struct disk *d, void **array, size_t count, size_t *cap, size_t
     *cap = more;
 }
 
+/* ---- memory for pages ---- */
+
+#define SLAB_PAGES_MIN 4 /* the first; each next one is twice as large */
+#define SLAB_PAGES_MAX 256
+
+/* Taken from a pool of the world: a page just given back is still in the processor's cache. */
+static uint8_t *page_take(struct disk *d)
+{
+    struct world *w = world_of(d);
+    if (w->pages_free == NULL) {
+        size_t n = w->slab_pages = MIN(MAX(w->slab_pages * 2, SLAB_PAGES_MIN), SLAB_PAGES_MAX);
+        uint8_t *slab = heap_alloc(&w->heap, n * PAGE_BYTES);
+        for (size_t k = 0; k < n; k++) {
+            void *next = w->pages_free;
+            w->pages_free = slab + k * PAGE_BYTES;
+            memcpy(w->pages_free, &next, sizeof next);
+        }
+    }
+    uint8_t *p = w->pages_free;
+    memcpy(&w->pages_free, p, sizeof w->pages_free);
+    return p;
+}
+
+static void page_give(struct disk *d, uint8_t *p)
+{
+    struct world *w = world_of(d);
+    if (p == NULL) return;
+    memcpy(p, &w->pages_free, sizeof w->pages_free);
+    w->pages_free = p;
+}
+
 /* ---- inodes ---- */
 
 static struct inode *inode_new(struct disk *d, bool dir)
@@ -141,13 +173,13 @@ static void inode_ref(struct inode *i)
     i->refs++;
 }
 static void inode_unref(struct inode *i);
-static void page_drop_layers(struct page *p);
+static void page_drop_layers(struct disk *d, struct page *p);
 
 static void inode_free(struct inode *i)
 {
     for (size_t k = 0; k < i->page_count; k++) {
-        page_drop_layers(&i->pages[k]);
-        mem_free(i->pages[k].data);
+        page_drop_layers(i->disk, &i->pages[k]);
+        page_give(i->disk, i->pages[k].data);
     }
     i->disk->used_pages -= i->page_count;
     for (size_t k = 0; k < i->entry_count; k++) {
@@ -190,18 +222,18 @@ static void inode_clean_if(struct inode *i)
 
 /* ---- pages ---- */
 
-static void layer_free(struct layer *l)
+static void layer_free(struct disk *d, struct layer *l)
 {
-    mem_free(l->old);
+    page_give(d, l->old);
     mem_free(l);
 }
 
-static void page_drop_layers(struct page *p)
+static void page_drop_layers(struct disk *d, struct page *p)
 {
     while (p->layers != NULL) {
         struct layer *l = p->layers;
         p->layers = l->below;
-        layer_free(l);
+        layer_free(d, l);
     }
 }
 
@@ -216,7 +248,7 @@ static void pages_resize(struct inode *i, size_t count)
 }
 
 /* Before sectors of a page change: their content is saved in the layer of the running epoch. */
-static void page_save(struct inode *i, size_t index, uint8_t mask)
+static void page_save(struct inode *i, size_t index, uint8_t mask, bool whole)
 {
     struct page *p = &i->pages[index];
     struct disk *d = i->disk;
@@ -235,9 +267,14 @@ static void page_save(struct inode *i, size_t index, uint8_t mask)
     uint8_t fresh = mask & (uint8_t)~top->mask;
     top->mask |= fresh;
     if (fresh == 0 || p->data == NULL) return;
+    if (fresh == 0xff && whole) { /* every byte changes: no copy */
+        top->old = p->data;
+        p->data = NULL;
+        return;
+    }
     if (top->old == NULL) {
-        top->old = heap_alloc(&world_of(d)->heap, PAGE_BYTES);
-        if (fresh != 0xff) memset(top->old, 0, PAGE_BYTES);
+        top->old = page_take(d);
+        memset(top->old, 0, PAGE_BYTES);
     }
     for (unsigned s = 0; s < PAGE_SECTORS; s++)
         if (fresh & 1u << s) memcpy(top->old + s * SIM_SECTOR, p->data + s * SIM_SECTOR, SIM_SECTOR);
@@ -258,9 +295,9 @@ static void pages_write(struct inode *i, uint64_t offset, const uint8_t *p, uint
         size_t index = offset / PAGE_BYTES, at = offset % PAGE_BYTES;
         size_t part = (size_t)MIN(n, (uint64_t)(PAGE_BYTES - at));
         struct page *page = &i->pages[index];
-        page_save(i, index, sector_mask(at, part));
+        page_save(i, index, sector_mask(at, part), part == PAGE_BYTES);
         if (page->data == NULL && p != NULL) {
-            page->data = heap_alloc(&world_of(d)->heap, PAGE_BYTES);
+            page->data = page_take(d);
             if (part != PAGE_BYTES) memset(page->data, 0, PAGE_BYTES);
         }
         if (p != NULL) {
@@ -298,7 +335,7 @@ static void pages_trim(struct inode *i)
 {
     uint64_t need = (MAX(i->size, i->stable_size) + PAGE_BYTES - 1) / PAGE_BYTES;
     while (i->page_count > need && i->pages[i->page_count - 1].layers == NULL) {
-        mem_free(i->pages[--i->page_count].data);
+        page_give(i->disk, i->pages[--i->page_count].data);
         i->disk->used_pages--;
     }
 }
@@ -316,7 +353,7 @@ static void file_synced(struct inode *i, uint64_t epoch, uint64_t size)
             else if (l->epoch <= epoch) durable |= l->mask;
             if (l->lost ? l->mask == 0 : l->epoch <= epoch) {
                 *at = l->below;
-                layer_free(l);
+                layer_free(i->disk, l);
             } else {
                 at = &l->below;
             }
@@ -329,12 +366,18 @@ static void file_synced(struct inode *i, uint64_t epoch, uint64_t size)
     inode_clean_if(i);
 }
 
-static void sector_restore(struct page *p, const struct layer *l, unsigned s)
+/* A page of zeros gets its own bytes. */
+static void page_fill(struct disk *d, struct page *p)
 {
-    if (p->data == NULL) {
-        if (l->old == NULL) return;
-        ASSERT(false); /* a page whose old content is kept has data */
-    }
+    if (p->data != NULL) return;
+    p->data = page_take(d);
+    memset(p->data, 0, PAGE_BYTES);
+}
+
+static void sector_restore(struct disk *d, struct page *p, const struct layer *l, unsigned s)
+{
+    if (p->data == NULL && l->old == NULL) return;
+    page_fill(d, p);
     if (l->old != NULL) memcpy(p->data + s * SIM_SECTOR, l->old + s * SIM_SECTOR, SIM_SECTOR);
     else memset(p->data + s * SIM_SECTOR, 0, SIM_SECTOR);
 }
@@ -351,8 +394,8 @@ static void file_sync_failed(struct inode *i, uint64_t epoch)
         struct layer *top = p->layers;
         if (evict && top->below == NULL && !top->lost && top->epoch <= epoch) {
             for (unsigned s = 0; s < PAGE_SECTORS; s++)
-                if (top->mask & 1u << s) sector_restore(p, top, s);
-            page_drop_layers(p);
+                if (top->mask & 1u << s) sector_restore(i->disk, p, top, s);
+            page_drop_layers(i->disk, p);
             continue;
         }
         for (struct layer *l = top; l != NULL; l = l->below)
@@ -394,7 +437,7 @@ static void sector_damage(struct disk *d, struct page *p, const struct layer *l,
     struct world *w = world_of(d);
     static const uint8_t zeros[SIM_SECTOR];
     const uint8_t *old = l->old != NULL ? l->old + s * SIM_SECTOR : zeros;
-    if (p->data == NULL) p->data = alloc(d, PAGE_BYTES);
+    page_fill(d, p);
     uint8_t *now = p->data + s * SIM_SECTOR;
     if (torn) {
         size_t cut = rng_below(&w->rng_disk, SIM_SECTOR);
@@ -426,7 +469,7 @@ static void sector_crash(struct disk *d, struct page *p, unsigned s, enum crash_
             w->counters.sectors_kept++;
             return;
         }
-        sector_restore(p, l, s);
+        sector_restore(d, p, l, s);
         w->counters.sectors_lost++;
     }
 }
@@ -453,13 +496,13 @@ static void file_crash(struct inode *i)
         struct page *p = &i->pages[i->dirty[k]];
         uint64_t first = (uint64_t)i->dirty[k] * PAGE_SECTORS;
         for (unsigned s = 0; s < PAGE_SECTORS; s++) sector_crash(d, p, s, m, first + s >= force_from);
-        page_drop_layers(p);
+        page_drop_layers(d, p);
     }
     i->dirty_count = 0;
     size_t pages = (size_t)((size + PAGE_BYTES - 1) / PAGE_BYTES);
     ASSERT(pages <= i->page_count);
     while (i->page_count > pages) {
-        mem_free(i->pages[--i->page_count].data);
+        page_give(d, i->pages[--i->page_count].data);
         d->used_pages--;
     }
     if (size % PAGE_BYTES != 0 && i->pages[pages - 1].data != NULL)
@@ -632,12 +675,17 @@ void disk_power_loss(struct disk *d)
 
 /* ---- time and faults ---- */
 
-static void spend(struct disk *d, uint64_t ns, bool device)
+static uint64_t slowed(struct disk *d, uint64_t ns, bool device)
 {
-    struct world *w = world_of(d);
+    const struct world *w = world_of(d);
     ns *= d->options.slow_factor;
     if (device && d->stalled_until > w->at) ns += d->stalled_until - w->at;
-    world_spend(w, ns);
+    return ns;
+}
+
+static void spend(struct disk *d, uint64_t ns, bool device)
+{
+    world_spend(world_of(d), slowed(d, ns, device));
 }
 
 static void spend_name(struct disk *d)
@@ -651,7 +699,7 @@ static void spend_sync(struct disk *d)
     struct rng *r = &world_of(d)->rng_disk;
     uint64_t low = d->options.sync_ns_min, high = d->options.sync_ns_max, span = low;
     while (span * 2 <= high && rng_below(r, 3) != 0) span *= 2;
-    spend(d, rng_between(r, span, MIN(span * 2, high)), true);
+    world_block(world_of(d), slowed(d, rng_between(r, span, MIN(span * 2, high)), true));
 }
 
 static bool fails(struct disk *d, enum sim_disk_op op, uint64_t one_in)
@@ -815,6 +863,7 @@ enum status sim_file_write(struct env_file *file, uint64_t offset, const void *p
     if (n == 0) return st;
     file_extend(i, offset + n);
     pages_write(i, offset, p, n);
+    world_mix(w, EV_WRITE, d->node->id, hash64(bytes_of(p, n), offset));
     w->counters.bytes_written += n;
     return st;
 }
@@ -1097,7 +1146,7 @@ static void sector_corrupt(struct inode *i, uint64_t sector)
     struct disk *d = i->disk;
     struct world *w = world_of(d);
     struct page *p = &i->pages[sector / PAGE_SECTORS];
-    if (p->data == NULL) p->data = alloc(d, PAGE_BYTES);
+    page_fill(d, p);
     uint64_t bytes = MIN(i->size - sector * SIM_SECTOR, (uint64_t)SIM_SECTOR);
     uint64_t bits = rng_between(&w->rng_driver, 1, 8), first = rng_below(&w->rng_driver, bytes * 8);
     for (uint64_t b = 0; b < bits; b++) { /* different ones, so that something does change */

@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Purpose:    files and directories with what a crash really does. Written data is in the page cache until
- *             env_file_sync: at a power loss each 512-byte sector written since is kept, lost (its old content is back)
- *             or, rarely, torn or garbage. Names (create, rename, unlink) are in doubt until env_dir_sync of a
- * directory they are in: each such operation is kept or lost as a whole. A killed process loses nothing. env_dir_create
- * makes its directories durable. Time:       operations take time; a thread of a worker waits, so what comes after a
- * crash did not happen. */
+ *             env_file_sync: at a power loss each 512-byte sector written since is kept, lost (its old content is
+ *             back) or, rarely, torn or garbage. Names (create, rename, unlink) are in doubt until env_dir_sync of a
+ *             directory they are in: each such operation is kept or lost as a whole. A killed process loses nothing.
+ *             env_dir_create makes its directories durable.
+ * Time:       operations take time; a thread of a worker waits, so what comes after a crash did not happen. */
 #ifndef CAIRN_SIM_DISK_H
 #define CAIRN_SIM_DISK_H
 

@@ -4,7 +4,7 @@
  * Purpose:    a simulated thread that may block in a file operation gives the one real thread back until the virtual
  *             time at which the operation ends. So each operation happens at its own time, and one that a crash came
  *             before never happens: the fiber is thrown away.
- * Ownership:  the pool owns the stacks and uses them again.
+ * Ownership:  given back fibers are kept for the next taker, of any world, until the program ends.
  * Threading:  one thread. A fiber is resumed from one place and yields back to there; resuming may nest. */
 #ifndef CAIRN_SIM_FIBER_H
 #define CAIRN_SIM_FIBER_H
@@ -21,21 +21,15 @@ struct fiber {
     void (*main)(void *arg);
     void *arg;
     bool done;
-    struct link link; /* the pool's, while it is free */
+    struct link link; /* while it is free */
+    unsigned uses;
     void *sanitizer[4];
 };
 
-struct fiber_pool {
-    struct list free;
-};
-
-void fiber_pool_init(struct fiber_pool *pool);
-void fiber_pool_deinit(struct fiber_pool *pool); /* all fibers have been given back */
-
 /* main(arg) runs at the first resume. */
-struct fiber *fiber_take(struct fiber_pool *pool, void (*main)(void *arg), void *arg);
+struct fiber *fiber_take(void (*main)(void *arg), void *arg);
 /* A finished fiber, or one that will never go on: what is on its stack is forgotten. */
-void fiber_give(struct fiber_pool *pool, struct fiber *f);
+void fiber_give(struct fiber *f);
 /* Runs it until it yields or is done. */
 void fiber_resume(struct fiber *f);
 /* Called on the fiber: goes back to whoever resumed it. */

@@ -229,7 +229,8 @@ void loop_post(struct sim_loop *l, struct env_task *task)
     ASSERT(!task->queued);
     task->queued = true;
     if (l->inbox_count == l->inbox_cap) inbox_grow(w, l);
-    uint64_t due = w->at + rng_below(&w->rng_cpu, w->cpu.post_ns_max + 1);
+    uint64_t due = w->at;
+    if (w->context.loop != l) due += rng_below(&w->rng_cpu, w->cpu.post_ns_max + 1);
     l->inbox_last_ns = MAX(due, l->inbox_last_ns);
     l->inbox[(l->inbox_first + l->inbox_count++) & (l->inbox_cap - 1)] = (struct inbox_item){l->inbox_last_ns, task};
     loop_ready(l);
@@ -289,7 +290,7 @@ struct sim_thread *thread_new(struct process *p, void (*main)(void *), void *arg
 {
     struct world *w = p->node->world;
     struct sim_thread *t = heap_zalloc(&w->heap, sizeof *t);
-    t->fiber = fiber_take(&w->fibers, main, arg);
+    t->fiber = fiber_take(main, arg);
     t->process = p;
     event_init(&t->resume, EV_FIBER, p->node->id, t, on_resume);
     list_push_back(&p->threads, &t->link);
@@ -302,7 +303,7 @@ void thread_free(struct sim_thread *t)
     struct world *w = t->process->node->world;
     queue_remove(&w->queue, &t->resume);
     link_remove(&t->link);
-    fiber_give(&w->fibers, t->fiber);
+    fiber_give(t->fiber);
     mem_free(t);
 }
 
@@ -323,7 +324,9 @@ static void on_resume(struct world *w, struct event *ev)
     else thread_run(t);
 }
 
-void world_spend(struct world *w, uint64_t ns)
+#define AHEAD_NS_MAX (50 * NS_PER_US)
+
+void world_block(struct world *w, uint64_t ns)
 {
     struct sim_thread *t = w->context.thread;
     if (t != NULL) {
@@ -332,6 +335,12 @@ void world_spend(struct world *w, uint64_t ns)
     } else if (w->context.loop != NULL) {
         w->at += ns;
     }
+}
+
+void world_spend(struct world *w, uint64_t ns)
+{
+    if (w->context.thread != NULL && w->at + ns - w->now <= AHEAD_NS_MAX) w->at += ns;
+    else world_block(w, ns);
 }
 
 /* ---- workers ---- */

@@ -5,8 +5,10 @@
  * them until its owner reads. The window bounds what was sent and not yet read; beyond it a stream queues.
  *
  *   side:  NEW --connect, accept--> OPEN --owner closes--> CLOSED --FIN arrived, or given up--> GONE
- *          NEW, OPEN --reset, given up, power loss--> GONE              (a segment for a CLOSED or GONE side is
- * answered by a reset, if that machine is up) A connection is freed when both sides are GONE and nothing flies. */
+ *          NEW, OPEN --reset, given up, power loss--> GONE
+ *
+ * Data for a CLOSED or GONE side is answered by a reset, if that machine is up. A connection is freed when both sides
+ * are over and nothing flies. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -993,6 +995,8 @@ void net_power_loss(struct sim_node *n)
             if (x->held || (rng_next(&w->rng_net) & 1)) flying_drop(x);
             segments_clear(&x->arrived);
             x->arrived_bytes = 0;
+            /* It has not answered yet: after a boot it may. */
+            if (x->state == SIDE_NEW && c->handshake != HS_DONE && c->handshake != HS_SYN_ACK) continue;
             side_gone(x, ST_OK, "");
         }
         conn_free_if_over(c);

@@ -296,8 +296,20 @@ static void connecting_fails_as_it_should(void **state)
     world_run(r.w, 10 * NS_PER_S);
     assert_true(r.c.connected);
     assert_int_equal(r.c.connect_status, ST_OK);
+    /* It goes away and comes back while the handshake is on its way. */
+    r.c.connected = false;
+    net_slow(r.cn, r.sn, 100 * NS_PER_MS, 0);
+    call(&r, &r.c, do_connect);
+    world_run(r.w, 50 * NS_PER_MS);
+    world_crash(r.sn, SIM_POWER_LOSS);
+    world_run(r.w, 100 * NS_PER_MS);
+    world_start(r.sn, 1, server_start, &r);
+    r.s.accepted = false;
+    world_run(r.w, 10 * NS_PER_S);
+    assert_true(r.c.connected && r.s.accepted);
+    assert_int_equal(r.c.connect_status, ST_OK);
     const struct sim_counters *c = world_counters(r.w);
-    assert_int_equal(c->connects, 4);
+    assert_int_equal(c->connects, 5);
     assert_int_equal(c->connects_refused, 1);
     assert_int_equal(c->connects_timed_out, 1);
     world_free(r.w);
@@ -339,6 +351,30 @@ static void connecting_nowhere(void **state)
     world_run(r.w, NS_PER_S);
     assert_false(r.c.connected || r.s.accepted);
     world_free(r.w);
+}
+
+/* A paused reader is not told of an end, until it reads again or finds that it can't write. */
+static void a_paused_reader_learns_of_the_end_late(void **state)
+{
+    for (int write = 0; write < 2; write++) {
+        struct rig r;
+        rig_new(&r, 14);
+        rig_connect(&r);
+        call(&r, &r.s, do_pause_server);
+        world_run(r.w, NS_PER_MS);
+        send_more(&r, &r.c, 1000);
+        world_run(r.w, NS_PER_S);
+        net_reset(r.cn, r.sn);
+        world_run(r.w, NS_PER_S);
+        assert_true(r.c.closed && !r.s.closed);
+        if (write) send_more(&r, &r.s, 100);
+        else call(&r, &r.s, do_resume_server);
+        world_run(r.w, NS_PER_S);
+        assert_true(r.s.closed);
+        assert_int_equal(r.s.closed_status, ST_CLOSED);
+        assert_true(r.s.received == 0 || !write);
+        world_free(r.w);
+    }
 }
 
 /* ---- cuts ---- */
@@ -649,6 +685,7 @@ int main(void)
         cmocka_unit_test(bytes_arrive_in_order_and_complete),
         cmocka_unit_test(an_orderly_end_comes_after_the_data),
         cmocka_unit_test(a_paused_reader_pushes_back),
+        cmocka_unit_test(a_paused_reader_learns_of_the_end_late),
         cmocka_unit_test(connecting_fails_as_it_should),
         cmocka_unit_test(connecting_nowhere),
         cmocka_unit_test(a_short_cut_delays),

@@ -146,7 +146,6 @@ struct world *world_new(uint64_t seed)
                                       .callback_ns_max = 20 * NS_PER_US,
                                       .timer_late_ns_max = 100 * NS_PER_US,
                                       .post_ns_max = 10 * NS_PER_US};
-    fiber_pool_init(&w->fibers);
     net_init(w);
     diag_set_sink(on_diag, NULL, DIAG_INFO);
     assert_hook = on_assert;
@@ -165,7 +164,6 @@ void world_free(struct world *w)
             thread_free(CONTAINER_OF(k, struct sim_thread, link));
         heap_clear(&p->heap);
     }
-    fiber_pool_deinit(&w->fibers);
     heap_clear(&w->heap);
     if (running == w) running = NULL;
     mem_free(w);

@@ -2,14 +2,18 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Purpose:    the simulated implementation of env/env.h. A world is a queue of events in virtual time; nothing else
- * moves the time, nothing is random but for the seed. The same seed gives the same run, byte for byte, which
- *             world_trace proves: it is a hash over all events, delivered bytes and diag lines.
+ *             moves the time, nothing is random but for the seed. The same seed gives the same run, byte for byte,
+ *             which world_trace proves: a hash over all events, delivered and written bytes, and diag lines.
  * Objects:    struct world      one run.
  *             struct sim_node   a machine: clock, disk, network address. Lives as long as the world.
  *             process           one incarnation of a node's program on a machine: struct env, loops, heap, sockets,
- * open files. From world_start until world_crash or world_stop. Calling:    a driver calls these between runs, from
- * world_at callbacks, or from code that runs on another node. world_crash of a node from its own code takes effect when
- * that callback, or file operation, returns. Threading:  one thread; one world runs at a time. */
+ *                               open files. From world_start until world_crash or world_stop.
+ * Calling:    a driver calls these between runs, from world_at callbacks, or from code that runs on another node.
+ *             world_crash of a node from its own code takes effect when that callback or file operation returns.
+ * Memory:     world_new takes over mem_* (sim/heap.h): what was allocated before the first world must not be freed.
+ * Checking:   times recorded with world_now_ns are real time; the order in which callbacks of different nodes are run
+ *             within some microseconds is not.
+ * Threading:  one thread; one world runs at a time. */
 #ifndef CAIRN_SIM_WORLD_H
 #define CAIRN_SIM_WORLD_H
 

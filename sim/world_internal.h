@@ -31,6 +31,7 @@ enum event_kind {
     EV_GIVE_UP,
     EV_HANDSHAKE,
     EV_DATA,
+    EV_WRITE,
     EV_DIAG
 };
 
@@ -54,11 +55,12 @@ struct world {
     bool stepping;          /* in world_step */
     struct sim_loop *ready; /* turns when the event that runs is through */
     struct list events_free;
+    size_t slab_pages;
+    void *pages_free; /* disk.c's: the first bytes of each point to the next */
     struct rng rng_cpu, rng_net, rng_disk, rng_clock, rng_driver;
     struct sim_cpu_options cpu;
     struct sim_net_options net;
     struct sim_counters counters;
-    struct fiber_pool fibers;
     struct sim_node **nodes; /* nodes[id - 1] */
     unsigned node_count;
     struct map links; /* from id << 32 | to id -> struct net_link */
@@ -113,6 +115,7 @@ struct inbox_item {
 struct sim_loop {
     struct env_loop base; /* first */
     struct process *process;
+    uint64_t mono_seen; /* the highest monotonic time that its code was told */
     struct event wake;
     uint64_t busy_until;
     bool turning;
@@ -188,6 +191,8 @@ void loop_charge(struct world *w);                         /* one callback's cos
 struct sim_thread *thread_new(struct process *p, void (*main)(void *), void *arg, uint64_t at_ns);
 void thread_free(struct sim_thread *t); /* never goes on */
 /* The code that runs takes ns: a fiber gives the CPU away until then, a loop is late, the driver pays nothing. */
+void world_block(struct world *w, uint64_t ns);
+/* The same, but a fiber may run ahead of the queue for a few microseconds, which saves an event. */
 void world_spend(struct world *w, uint64_t ns);
 
 void sim_defer(struct env_loop *loop, struct env_task *task);

@@ -552,6 +552,55 @@ static void a_loop_belongs_to_its_thread(void **state)
     assert_true(failed); /* the world is not used again: it was left in the middle of a turn */
 }
 
+static void free_it(void *ctx)
+{
+    mem_free(ctx);
+}
+
+/* Memory goes with whoever allocated it; a process must not free another's. */
+static void memory_has_one_owner(void **state)
+{
+    struct app a = app_new(11), b = {.w = a.w};
+    b.n = world_node_new(a.w, "n2");
+    app_run(&a, 1);
+    app_run(&b, 1);
+    char *mine = mem_alloc(10);
+    world_enter(a.n);
+    mine = mem_realloc(mine, 1000); /* stays the test's */
+    world_leave(a.w);
+    world_crash(a.n, SIM_KILL);
+    memset(mine, 1, 1000);
+    mem_free(mine);
+    app_run(&a, 1);
+    world_enter(a.n);
+    char *theirs = mem_alloc(10);
+    world_leave(a.w);
+    world_call(b.loop[0], free_it, theirs);
+    void (*old)(const char *, int, const char *) = assert_hook;
+    assert_hook = catch_assert;
+    bool failed = false;
+    if (setjmp(caught) == 0) world_run(a.w, NS_PER_S);
+    else failed = true;
+    assert_hook = old;
+    heap_enter(NULL);
+    assert_true(failed); /* and this world is not used again */
+}
+
+static void a_stalled_loop_is_late_alone(void **state)
+{
+    struct app a = app_new(12);
+    unsigned lived = 0, lived_too = 0;
+    app_run(&a, 2);
+    world_stall(a.loop[0], NS_PER_S);
+    world_call(a.loop[0], live, &lived);
+    world_call(a.loop[1], live, &lived_too);
+    world_run(a.w, 999 * NS_PER_MS);
+    assert_true(lived == 0 && lived_too == 1);
+    world_run(a.w, 2 * NS_PER_MS);
+    assert_int_equal(lived, 1);
+    world_free(a.w);
+}
+
 /* ---- one seed, one run ---- */
 
 /* Nodes that write what they get to a file and send it on, under all faults. */
@@ -759,6 +808,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(start_takes_time),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
         cmocka_unit_test(two_processes_agree),
+        cmocka_unit_test(a_stalled_loop_is_late_alone),
+        cmocka_unit_test(memory_has_one_owner),
         cmocka_unit_test(a_loop_belongs_to_its_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

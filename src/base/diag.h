@@ -14,6 +14,7 @@ enum diag_level { DIAG_DEBUG, DIAG_INFO, DIAG_WARN, DIAG_ERROR };
 typedef void (*diag_sink)(void *ctx, enum diag_level level, const char *line);
 
 void diag_set_sink(diag_sink sink, void *ctx, enum diag_level lowest);
+void diag_set_lowest(enum diag_level lowest); /* any time, any thread */
 bool diag_enabled(enum diag_level level);
 void diag(enum diag_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -57,8 +57,14 @@ uint64_t raft_quorum(const struct raft *r, uint64_t (*value)(const struct raft *
 
 struct raft_message raft_message_to(const struct raft *r, uint8_t type, uint64_t to, store_addr_t to_store)
 {
-    return (struct raft_message){
-        .type = type, .from = r->id, .to = to, .from_store = r->store, .to_store = to_store, .term = r->term};
+    bool leads = type == RAFT_APPEND || type == RAFT_BEAT || type == RAFT_SNAPSHOT;
+    return (struct raft_message){.type = type,
+                                 .from = r->id,
+                                 .to = to,
+                                 .from_store = r->store,
+                                 .to_store = to_store,
+                                 .term = r->term,
+                                 .epoch = leads ? r->liveness->options.boot_count : 0};
 }
 
 static void put_message(struct raft_message **array, uint32_t *count, uint32_t *cap, const struct raft_message *m)
@@ -205,8 +211,9 @@ void raft_start(struct raft *r, uint64_t now_ns)
     r->commit = MAX(r->commit, r->log.base_index);
     r->persisted = r->log.last_index;
     r->persist_next = r->log.last_index + 1;
-    if (raft_log_last_term(&r->log) > r->term) { /* a vote record was lost with the damage */
-        ASSERT(r->suspect);
+    if (raft_log_last_term(&r->log) >
+        r->term) { /* a vote record was lost with the damage, or a snapshot came before it */
+        ASSERT(r->suspect || r->log.last_index == r->log.base_index);
         r->term = r->told_term = raft_log_last_term(&r->log);
         r->vote = 0;
         r->vote_changed = true;
@@ -280,6 +287,9 @@ static bool step_term(struct raft *r, const struct raft_message *m)
         if (!(m->flags & RAFT_FLAG_REJECT)) return m->term == r->term + 1; /* the term that we asked about */
         break;
     case RAFT_TIMEOUT_NOW: return m->term == r->term;
+    case RAFT_APPEND_REPLY:
+    case RAFT_BEAT_REPLY:
+    case RAFT_SNAPSHOT_REPLY: raft_release_stranger(r, m); break;
     default: break;
     }
     if (m->term > r->term) raft_become_follower(r, m->term, 0, 0);
@@ -409,9 +419,19 @@ void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t ter
                    hlc_t last_ts)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
-    ASSERT(r->role == RAFT_FOLLOWER && index >= r->commit);
     ASSERT(raft_config_check(config, NULL) == ST_OK);
     r->now_ns = now_ns;
+    if (index <= r->log.last_index && raft_log_term(&r->log, index) == term) {
+        /* While the driver installed it, the log came to have the snapshot's last entry: it goes on from there. */
+        raft_commit_to(r, MAX(r->commit, index));
+        r->applied = MAX(r->applied, index);
+        raft_check(r);
+        return;
+    }
+    ASSERT(index >=
+           r->commit); /* what is committed here is in the snapshot's past, and the log does not have its end */
+    if (r->role != RAFT_FOLLOWER) raft_become_follower(r, MAX(term, r->term), 0, 0);
+    if (term > r->term) raft_become_follower(r, term, 0, 0); /* the stream overtook the leader's offer */
     raft_log_reset(&r->log, index, term, last_ts);
     r->commit = r->applied = r->persisted = index;
     r->persist_next = index + 1;
@@ -447,7 +467,7 @@ enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts
                          uint64_t *out_index, uint64_t *out_term)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
-    ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP);
+    ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP || kind == ENTRY_SCRUB);
     r->now_ns = now_ns;
     if (r->role != RAFT_LEADER) return ST_NOT_LEADER;
     if (r->transfer_to != 0) return ST_BUSY;

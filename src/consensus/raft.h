@@ -86,10 +86,11 @@ struct raft_message {
                          * is known to match the leader's, or, rejected, the index asked about; snapshot and its reply: its index */
     uint64_t log_term;  /* term of `index` */
     uint64_t commit;    /* leader: its own; replies: the follower's, so that the leader knows who knows */
-    uint64_t hint;      /* append reply, rejected: where to try next; vote: none */
+    uint64_t hint;      /* append reply, rejected: where to try next; with CONFIRM: how far its log must reach */
     uint64_t hint_term; /* append reply, rejected: the term there (so the leader skips a whole term at a time) */
     uint64_t read_seq;  /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
-    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none */
+    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
+                         * snapshot: its store's boot count: from an older boot than support is given to, they are void */
     hlc_t bound;        /* vote reply: the voter's durable HLC bound */
     uint32_t entry_count;
     struct entry *const *entries;
@@ -100,7 +101,7 @@ enum {
     RAFT_FLAG_SUSPECT = 4,  /* vote reply: my log may have lost entries; counts only if every voter grants */
     RAFT_FLAG_BUSY = 8,     /* append reply: not now (bytes not applied are at the bound) */
     RAFT_FLAG_DAMAGED = 16, /* with SUSPECT: by damage, not by a torn last batch */
-    RAFT_FLAG_CONFIRM = 32, /* append: a suspect that matches the leader's own-term entries may trust its log and votes again */
+    RAFT_FLAG_CONFIRM = 32, /* append: a suspect whose log reaches `hint`, in boot read_seq, may trust log and votes again */
     RAFT_FLAGS = 63,
 };
 
@@ -131,7 +132,11 @@ struct raft_options {
     uint64_t seed;                   /* for election timeouts */
 };
 
-/* What the disk held when the replica was opened. */
+/* What the disk held when the replica was opened.
+ *
+ * A new group: all its first members begin with the same state, as if restored from a snapshot: term = base_term = 1,
+ * base_index = commit = applied = 1 and the first config. A replica that joins later begins with zeros and no config: the
+ * leader's log does not reach back to index 1 for it, so it gets a snapshot, and with it the configuration. */
 struct raft_state {
     uint64_t term, vote;
     uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */
@@ -199,9 +204,10 @@ void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool
  * again, or starts the clock of check-quorum. */
 void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
 
-/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must rise (the replica stamps it) above the
- * whole of the entry before: raft sees only the first timestamp of an entry. Entries that the raft itself makes (NOOP, CONF)
- * repeat the last timestamp. */
+/* Leader only. Appends one entry (not ENTRY_CONF); gives its index and term. ts must be above raft_hlc_floor (look each time:
+ * entries of raft's own may raise it) and above the whole of the entry before: raft sees only the first timestamp of an
+ * entry. A NOOP repeats the last timestamp; a joint configuration is stamped with the highest limit that may have been read
+ * at, because the new voters have not acknowledged it. */
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data, uint64_t *out_index,
                          uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
@@ -212,7 +218,8 @@ uint64_t raft_lease_until(const struct raft *r);
 /* The highest timestamp that a quorum acknowledged whose promises hold at now_ns: close nothing and serve no read at a chosen
  * timestamp above it. A store that acknowledged but no longer supports us does not count: its vote may have gone to another
  * with a lower bound already (README, "limits"). 0: no lease. A read at the timestamp of the last applied entry needs no
- * limit, and neither does the stamp of a proposal: a new leader has every entry that committed. */
+ * limit, and neither does the stamp of a proposal: a new leader has every entry that committed. Our own store counts with
+ * what liveness_want_limit asked for, as far as it is durable. */
 hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns);
 /* A leader stamps and serves above this: the bounds of the votes that elected it, its own, and its log's last timestamp (the
  * first one of the last entry: the driver adds that entry's count). */
@@ -227,7 +234,11 @@ void raft_fetched(struct raft *r, uint64_t now_ns, uint64_t to, struct entry *co
 /* The driver has begun to stream (index, term) to the peer, or the stream ended. While one is active no appends go there. */
 void raft_snapshot_begun(struct raft *r, uint64_t to, uint64_t index, uint64_t term);
 void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool installed);
-/* Follower: the driver installed a snapshot: log restarts after (index, term), config as of it. */
+/* Follower: may the driver install a snapshot of (index, term)? No if it would not bring anything, or would take away: a log
+ * that has this entry may have acknowledged what comes after it. Ask again right before installing; then, and only then: */
+bool raft_snapshot_wanted(const struct raft *r, uint64_t index, uint64_t term);
+/* The driver installed it: the log restarts after (index, term), config as of it; unless it has that very entry by now, then it
+ * goes on from there. */
 void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t term, const struct raft_config *config,
                    hlc_t last_ts);
 /* Entries up to index (at most the applied one) are no longer needed in the log (term runs before it are dropped). */
@@ -240,11 +251,15 @@ void raft_set_busy(struct raft *r, uint64_t now_ns, bool busy);
  * itself and leaves it once committed). ST_BUSY: a change is under way, or no own-term entry is committed yet. */
 enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_config *target, struct error *err);
 /* Leader only: hands leadership to a voter once it has the whole log. Proposals are refused (ST_BUSY) and the lease is off
- * meanwhile. If it fails after TIMEOUT_NOW was sent, the leader goes on without a lease, by read-index rounds, for the rest of
- * its term: the target may yet campaign with voters that were told not to honour their promises. */
+ * meanwhile. If it fails after TIMEOUT_NOW was sent, the leader's lease stays off for the rest of its term, since the target may
+ * yet campaign with voters that were told not to honour their promises: it steps down and asks to be elected anew at once. */
 enum status raft_transfer(struct raft *r, uint64_t now_ns, uint64_t to, struct error *err);
 /* Gives up leadership now (disk stall, shutdown): sends RELEASE, becomes follower, does not campaign for election_ns. */
 void raft_step_down(struct raft *r, uint64_t now_ns, const char *reason);
+
+/* For a store that no longer has the replica that a message is for: if the message promises to follow it, fills in the
+ * RELEASE to send back, so that the sender looks for another leader; else false. */
+bool raft_release_removed(const struct raft_message *m, struct raft_message *out);
 
 void raft_ready(struct raft *r, struct raft_ready *out); /* takes the pending outputs */
 

@@ -77,9 +77,9 @@ void raft_peer_arm(struct raft *r, struct raft_peer *p)
 
 static bool confirmable(const struct raft *r, const struct raft_peer *p)
 {
-    if (!p->suspect || r->commit < r->own_first) return false;
+    if (!p->suspect) return false;
     if (r->unanimous && p->voted_boot != 0 && p->voted_boot == p->suspect_boot) return true;
-    return r->commit >= p->confirm_index;
+    return r->commit >= r->own_first && r->commit >= p->confirm_index;
 }
 
 static void send_append(struct raft *r, struct raft_peer *p, struct entry *const *entries, uint32_t count,
@@ -94,6 +94,7 @@ static void send_append(struct raft *r, struct raft_peer *p, struct entry *const
     if (confirmable(r, p)) {
         m.flags |= RAFT_FLAG_CONFIRM;
         m.read_seq = p->suspect_boot;
+        m.hint = p->confirm_index;
         p->confirmed = true;
     }
     while (b->entry_count + count > b->entry_cap) {
@@ -441,19 +442,31 @@ struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct 
 
 /* ---- the follower ---- */
 
-void raft_heard_leader(struct raft *r, const struct raft_message *m)
+/* Sent by a leader before its store restarted: it leads no more, and a promise to it would bind us to nobody. */
+static bool from_the_dead(const struct raft *r, const struct raft_message *m)
+{
+    const struct liveness_peer *p = liveness_peer(r->liveness, m->from_store);
+    return p != NULL && m->epoch < p->for_boot;
+}
+
+bool raft_heard_leader(struct raft *r, const struct raft_message *m)
 {
     ASSERT(m->term >= r->term);
+    if (from_the_dead(r, m)) return false;
     if (m->term > r->term || r->role != RAFT_FOLLOWER || r->leader != m->from)
         raft_become_follower(r, m->term, m->from, m->from_store);
     r->leader_heard_ns = r->now_ns;
+    r->leader_boot = m->epoch;
     raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+    return true;
 }
 
 uint64_t raft_promise_make(struct raft *r)
 {
     ASSERT(r->role == RAFT_FOLLOWER && r->leader != 0 && !r->suspect);
+    const struct liveness_peer *p = liveness_peer(r->liveness, r->leader_store);
     uint64_t epoch = liveness_epoch_for(r->liveness, r->leader_store, r->now_ns);
+    if (p != NULL && p->for_boot != r->leader_boot) return 0; /* support was given to an older boot of it */
     if (epoch != 0)
         r->promise = (struct raft_promise){
             .leader = r->leader, .store = r->leader_store, .term = r->term, .epoch = epoch};
@@ -510,7 +523,7 @@ static void answer(struct raft *r, const struct raft_message *m, struct raft_mes
 
 void raft_append_on_request(struct raft *r, const struct raft_message *m)
 {
-    raft_heard_leader(r, m);
+    if (!raft_heard_leader(r, m)) return;
     struct raft_message reply = raft_message_to(r, RAFT_APPEND_REPLY, m->from, m->from_store);
     bool below = m->index < r->commit; /* committed entries match any leader's */
     if (!below && (m->index > r->log.last_index || raft_log_term(&r->log, m->index) != m->log_term)) {
@@ -530,9 +543,9 @@ void raft_append_on_request(struct raft *r, const struct raft_message *m)
         r->verified = MAX(r->verified, MAX(end, r->commit));
         ASSERT(r->verified <= r->log.last_index);
         raft_commit_to(r, MIN(MAX(m->commit, r->commit), r->verified));
-        /* raft README, suspects: the leader says that our lost votes do no harm, and our log reaches into its term */
+        /* README, suspects: our lost votes do no harm, and the log has all that we may have acknowledged and lost */
         if (r->suspect && (m->flags & RAFT_FLAG_CONFIRM) && m->read_seq == r->liveness->options.boot_count &&
-            raft_log_term(&r->log, r->verified) == r->term)
+            r->verified >= m->hint)
             raft_suspect_clear(r);
         reply.index = r->verified;
         if (r->busy) reply.flags = RAFT_FLAG_BUSY;

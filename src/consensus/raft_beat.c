@@ -24,6 +24,14 @@ bool raft_lease_holds(const struct raft *r)
     return raft_lease_until(r) > r->now_ns;
 }
 
+/* Our own store has "acknowledged" what it wants, once that is durable. (Its bound may be further ahead; using that
+ * would push a later joint configuration's timestamp ahead too.) */
+static hlc_t limit_of(const struct raft *r, const struct raft_peer *p)
+{
+    hlc_t limit = liveness_limit(r->liveness, p->store);
+    return p->id == r->id ? MIN(limit, r->liveness->limit_wanted) : limit;
+}
+
 hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
 {
     uint64_t limits[RAFT_MEMBERS_MAX];
@@ -35,7 +43,7 @@ hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
             const struct raft_peer *p = &r->peers[i];
             if (!(p->roles & role)) continue;
             /* one that no longer supports us may have voted already, with a lower bound than it acknowledged since */
-            hlc_t v = support_of(r, p) > now_ns ? liveness_limit(r->liveness, p->store) : 0;
+            hlc_t v = support_of(r, p) > now_ns ? limit_of(r, p) : 0;
             unsigned at = n++;
             for (; at > 0 && limits[at - 1] < v; at--) limits[at] = limits[at - 1];
             limits[at] = v;
@@ -153,7 +161,7 @@ void raft_beat_flush(struct raft *r)
 
 void raft_beat_on_request(struct raft *r, const struct raft_message *m)
 {
-    raft_heard_leader(r, m);
+    if (!raft_heard_leader(r, m)) return;
     raft_commit_to(r, MAX(r->commit, MIN(m->commit, r->verified)));
     struct raft_message reply = raft_message_to(r, RAFT_BEAT_REPLY, m->from, m->from_store);
     reply.index = r->verified;

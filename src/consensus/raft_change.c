@@ -7,12 +7,19 @@
 
 #include <inttypes.h>
 
+/* Reads may have been served up to a limit that only the old voters acknowledged. A joint configuration is in the log
+ * of every leader that the new voters can elect; so its timestamp carries the limit over to them. */
+static hlc_t config_ts(const struct raft *r, const struct raft_config *c)
+{
+    return raft_config_joint(c) ? MAX(raft_hlc_floor(r), r->liveness->limit_wanted) : r->log.last_ts;
+}
+
 static void append_config(struct raft *r, const struct raft_config *c)
 {
     struct buf b = {0};
     ASSERT(raft_config_check(c, NULL) == ST_OK);
     raft_config_encode(c, &b);
-    struct entry *e = raft_leader_append(r, ENTRY_CONF, r->log.last_ts, buf_view(&b));
+    struct entry *e = raft_leader_append(r, ENTRY_CONF, config_ts(r, c), buf_view(&b));
     buf_deinit(&b);
     raft_config_push(r, e->index, e->term, c); /* in force at once */
 }

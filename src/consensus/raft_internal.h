@@ -87,7 +87,8 @@ struct raft_peer {
     bool confirmed;        /* told so: its next answer should be clean */
     uint64_t suspect_boot; /* its boot count when it said so */
     uint64_t voted_boot; /* … when it answered our request for a vote in this term; 0: it did not, or was no suspect */
-    uint64_t confirm_index; /* an entry from here on, committed without it, shows that its lost votes did no harm */
+    uint64_t confirm_index; /* above all that it can have acknowledged before; committed without it, an entry from here on
+                             * shows that its lost votes did no harm */
     /* elections */
     enum peer_vote vote;
     uint8_t vote_flags; /* SUSPECT, DAMAGED */
@@ -138,6 +139,7 @@ struct raft {
     uint64_t leader; /* 0: unknown */
     store_addr_t leader_store;
     uint64_t leader_heard_ns; /* 0: not since it was lost */
+    uint64_t leader_boot;     /* the boot count of its store, by its last message */
     struct raft_promise promise;
     uint64_t election_ns; /* when to campaign, if nothing binds us */
 
@@ -229,8 +231,8 @@ bool raft_peer_settled(const struct raft *r, const struct raft_peer *p);
 bool raft_peer_unreachable(const struct raft *r, const struct raft_peer *p);
 void raft_peer_arm(struct raft *r, struct raft_peer *p);
 void raft_inflight_clear(struct raft_peer *p);
-/* Follower: a message of the current term's leader arrived. */
-void raft_heard_leader(struct raft *r, const struct raft_message *m);
+/* Follower: a message of a leader of this term or a later one arrived. False: it is void. */
+bool raft_heard_leader(struct raft *r, const struct raft_message *m);
 /* Promises to the leader, if our store supports its store; returns the epoch for the answer. */
 uint64_t raft_promise_make(struct raft *r);
 void raft_suspect_clear(struct raft *r);
@@ -257,6 +259,8 @@ void raft_transfer_away(struct raft *r);  /* the leader is no member any more: t
 void raft_transfer_on_timeout_now(struct raft *r, const struct raft_message *m);
 void raft_release_begin(struct raft *r); /* tells all that promises made to us in this term are void */
 void raft_release_tick(struct raft *r);
+/* A peer's answer promises to follow us in a term that we do not lead (any more): release it. */
+void raft_release_stranger(struct raft *r, const struct raft_message *m);
 void raft_release_on(struct raft *r, const struct raft_message *m);
 
 /* ---- raft_change.c ---- */

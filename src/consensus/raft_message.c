@@ -44,7 +44,7 @@ static enum status decode_entry(struct reader *r, const struct raft_message *m, 
     uint8_t kind = reader_u8(r);
     struct bytes data = reader_lp(r);
     if (r->failed) return malformed(err, "cut short in an entry");
-    if (kind < ENTRY_NOOP || kind > ENTRY_CONF) return error_set(err, ST_VERSION, "raft message: entry kind %u", kind);
+    if (kind < ENTRY_NOOP || kind > ENTRY_SCRUB) return error_set(err, ST_VERSION, "raft message: entry kind %u", kind);
     if (term == 0 || term < term_before || term > m->term) return malformed(err, "entry terms out of order");
     if (kind == ENTRY_CONF && !raft_config_decode(data, &config)) return malformed(err, "bad configuration");
     if (data.n > UINT32_MAX) return malformed(err, "entry too large");
@@ -62,6 +62,7 @@ static enum status check_fields(const struct raft_message *m, uint64_t entry_cou
     if (m->index > UINT64_MAX / 2 || m->term > UINT64_MAX / 2) return malformed(err, "index or term out of range");
     if (m->log_term > m->term || (m->index != 0 && m->log_term == 0 && m->type == RAFT_APPEND))
         return malformed(err, "bad term of the entry before");
+    if (m->type == RAFT_SNAPSHOT && (m->index == 0 || m->log_term == 0)) return malformed(err, "snapshot of nothing");
     if (entry_count != 0 && m->type != RAFT_APPEND) return malformed(err, "entries in a message that has none");
     if (entry_count > max) return error_set(err, ST_TOO_LARGE, "raft message: %" PRIu64 " entries", entry_count);
     return ST_OK;

@@ -38,14 +38,21 @@ void raft_snapshot_ended(struct raft *r, uint64_t now_ns, uint64_t to, bool inst
     raft_check(r);
 }
 
+bool raft_snapshot_wanted(const struct raft *r, uint64_t index, uint64_t term)
+{
+    bool has = index <= r->log.last_index && raft_log_term(&r->log, index) == term;
+    return r->role == RAFT_FOLLOWER && index > r->commit && !has;
+}
+
 /* Follower: the driver sees the offer too, and prepares for the chunks unless it already has that much. */
 void raft_snapshot_on_offer(struct raft *r, const struct raft_message *m)
 {
-    raft_heard_leader(r, m);
-    if (m->index > r->commit) return; /* answered by raft_restored */
+    if (!raft_heard_leader(r, m)) return;
+    if (raft_snapshot_wanted(r, m->index, m->log_term)) return; /* answered by raft_restored */
     struct raft_message reply = raft_message_to(r, RAFT_SNAPSHOT_REPLY, m->from, m->from_store);
-    reply.index = r->commit; /* committed, so it matches */
+    raft_commit_to(r, m->index); /* we have that entry: a snapshot holds only what is committed */
     r->verified = MAX(r->verified, r->commit);
+    reply.index = r->commit;
     reply.commit = r->commit;
     if (r->suspect) {
         reply.flags = RAFT_FLAG_SUSPECT | (r->damaged ? RAFT_FLAG_DAMAGED : 0);

@@ -13,13 +13,16 @@ void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns)
     r->election_ns = r->now_ns + least_ns + raft_random_below(r, random_ns);
 }
 
+/* After a restart the promises made before bind still, but are forgotten. None can bind the only voter of a committed
+ * configuration. If that is not known to be committed, a leader of the one before may count on us. */
 bool raft_vote_silent(const struct raft *r)
 {
-    return r->now_ns < liveness_silent_until(r->liveness) && !raft_sole_voter(r);
+    bool alone = raft_sole_voter(r) && r->config_count == 1 && r->configs[0].index <= r->commit;
+    return r->now_ns < liveness_silent_until(r->liveness) && !alone;
 }
 
-/* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may be
- * the only one with the entry (dissertation, 4.2.2). It asks the voters of its last configuration like everyone. */
+/* A replica that the last configuration removes is needed as a candidate until that configuration is committed: it may
+ * be the only one with the entry (dissertation, 4.2.2). It asks the voters of its last configuration like everyone. */
 bool raft_vote_able(const struct raft *r)
 {
     bool voter = false;
@@ -30,13 +33,14 @@ bool raft_vote_able(const struct raft *r)
     return voter && !(r->damaged && raft_sole_voter(r));
 }
 
-/* The promise is void once the leader, or a later one, committed an entry of its own while a committed configuration gives
- * it no vote: then it gave up its lease before it told anyone of that commit, and never gets it back (it refuses changes).
+/* The promise is void if our log has an entry of a later term: its leader was elected, so the one of the promise had no
+ * lease any more. And it is void once the leader committed an entry of its own while a committed configuration gives it
+ * no vote: then it gave up its lease before it told anyone of that commit, and never gets it back (it refuses changes).
  * Otherwise nobody could follow a leader that was removed. */
 static bool promise_outlived(const struct raft *r)
 {
-    uint64_t term = raft_log_term(&r->log, r->commit);
-    if (term != r->promise.term) return term > r->promise.term;
+    if (raft_log_last_term(&r->log) > r->promise.term) return true;
+    if (raft_log_term(&r->log, r->commit) != r->promise.term) return false;
     const struct raft_config_at *c = &r->configs[0]; /* the last committed */
     const struct raft_member *m = raft_config_find(&c->config, r->promise.leader);
     return m == NULL || !(m->roles & (RAFT_VOTER | RAFT_VOTER_OUT));
@@ -161,6 +165,7 @@ static void tell_promised_leader(struct raft *r)
 {
     struct raft_message m = raft_message_to(r, RAFT_APPEND_REPLY, r->promise.leader, r->promise.store);
     m.flags = RAFT_FLAG_REJECT;
+    m.epoch = r->promise.epoch;
     raft_send_after(r, &m);
 }
 
@@ -184,7 +189,8 @@ void raft_vote_on_reply(struct raft *r, const struct raft_message *m)
         for (uint32_t i = 0; i < r->peer_count; i++)
             if (r->peers[i].vote == VOTE_NONE) {
                 r->peers[i].vote = VOTE_GRANTED;
-                break;
+                decide(r);
+                return;
             }
     if (p->vote != VOTE_NONE) return;
     p->vote = m->flags & RAFT_FLAG_REJECT ? VOTE_REFUSED : VOTE_GRANTED;
@@ -206,7 +212,8 @@ static bool up_to_date(const struct raft *r, const struct raft_message *m)
 static bool protects_leader(const struct raft *r, const struct raft_message *m)
 {
     if (m->flags & RAFT_FLAG_TRANSFER) return false; /* it agreed */
-    if (raft_vote_bound(r, m->from)) return true;
+    /* an entry of a later term than the promise's: as in promise_outlived */
+    if (m->log_term <= r->promise.term && raft_vote_bound(r, m->from)) return true;
     if (r->role == RAFT_LEADER) {
         uint64_t active = raft_activity_quorum(r);
         return active == NEVER || r->now_ns < active + r->limits.election_ns;
@@ -227,6 +234,18 @@ static void answer(struct raft *r, const struct raft_message *m, bool grant)
     else raft_send_after(r, &reply);
 }
 
+/* Somebody found no leader, and we refuse because of a promise. Should the one promised to not lead any more (its
+ * RELEASE was lost), it hears of our promise now and releases us (raft_release_stranger). */
+static void remind_promised_leader(struct raft *r)
+{
+    if (!raft_vote_bound(r, r->id) || r->promise.term != r->term) return;
+    struct raft_message m = raft_message_to(r, RAFT_BEAT_REPLY, r->promise.leader, r->promise.store);
+    m.index = r->verified;
+    m.commit = r->commit;
+    m.epoch = r->promise.epoch;
+    raft_send_after(r, &m);
+}
+
 /* Whoever is asked answers, whatever its own configuration says of it: the candidate's may be newer, and the candidate
  * counts only the voters of its own. So learners are never asked, and a learner just promoted is no obstacle. */
 void raft_vote_on_request(struct raft *r, const struct raft_message *m)
@@ -234,6 +253,7 @@ void raft_vote_on_request(struct raft *r, const struct raft_message *m)
     bool pre = m->type == RAFT_PRE_VOTE;
     bool shielded = raft_vote_silent(r) || protects_leader(r, m);
     if (pre) {
+        if (shielded && r->promise.leader != m->from) remind_promised_leader(r);
         answer(r, m, m->term > r->term && !shielded && up_to_date(r, m));
         return;
     }

@@ -24,6 +24,12 @@ uint64_t env_random_u64(struct env *env)
     return v;
 }
 
+void env_process_stats(struct env *env, struct env_process_stats *out)
+{
+    *out = (struct env_process_stats){0};
+    if (env->ops->process_stats != NULL) env->ops->process_stats(env, out);
+}
+
 struct env *env_loop_env(struct env_loop *loop)
 {
     return loop->env;

@@ -38,6 +38,12 @@ uint64_t env_wall_ms(struct env *env);
 void env_random(struct env *env, void *out, size_t n);
 uint64_t env_random_u64(struct env *env);
 
+/* What the process uses of the machine, as the kernel counts it. All zeros where there is no real process. */
+struct env_process_stats {
+    uint64_t pid, resident_bytes, resident_peak_bytes, machine_bytes, cpu_user_ns, cpu_system_ns, files_max;
+};
+void env_process_stats(struct env *env, struct env_process_stats *out);
+
 /* ---- loops: tasks and timers ---- */
 
 /* Runs later on the loop. Embed it; it is in at most one queue at a time. */
@@ -198,6 +204,7 @@ struct env_ops {
     struct env_worker *(*worker_new)(struct env *, const char *, unsigned);
     void (*worker_submit)(struct env_worker *, struct env_loop *, struct env_job *);
     void (*worker_free)(struct env_worker *);
+    void (*process_stats)(struct env *, struct env_process_stats *); /* NULL: none */
 };
 
 /* Every implementation's object begins with its header; env.c finds the ops table there. */

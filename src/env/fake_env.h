@@ -372,7 +372,8 @@ FAKE bool fake_step(struct fake_stream *s)
         connected(&s->base, s->ctx, s->connect_status);
         return true;
     }
-    if (s->reported || s->events == NULL) return false;
+    if (s->events == NULL) return false;
+    if (s->reported) return fake_push(s); /* it may still send, but hears nothing any more */
     if (s->reset) {
         s->reported = true;
         s->events->closed(&s->base, s->ctx, ST_CLOSED, "connection reset by peer");

@@ -1,8 +1,8 @@
 /* fake_env_test_util.h - an env whose turns, clock and streams a test moves by hand.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:   for tests of doors: fake_turn runs what was deferred; fake_receive gives a stream bytes; what was written to it is
- *            in stream->sent, of which the "kernel" takes `room` bytes until the test makes more. No files, no workers.
+ * Purpose:   for tests of doors: fake_turn runs what was deferred; fake_receive gives a stream bytes; what was written
+ * to it is in stream->sent, of which the "kernel" takes `room` bytes until the test makes more. No files, no workers.
  * Include it in one file of a test program. */
 #ifndef CAIRN_ENV_FAKE_ENV_TEST_UTIL_H
 #define CAIRN_ENV_FAKE_ENV_TEST_UTIL_H
@@ -33,13 +33,22 @@ struct fake_stream {
     unsigned writes;
 };
 
-static struct fake_env *fake_of(struct env *e) { return CONTAINER_OF(e, struct fake_env, env); }
+static struct fake_env *fake_of(struct env *e)
+{
+    return CONTAINER_OF(e, struct fake_env, env);
+}
 static struct fake_stream *stream_fake(const struct env_stream *s)
 {
     return CONTAINER_OF((struct env_stream *)(uintptr_t)s, struct fake_stream, stream);
 }
-static uint64_t fake_now_ns(struct env *e) { return fake_of(e)->now_ns; }
-static uint64_t fake_wall_ms(struct env *e) { return fake_of(e)->wall_ms; }
+static uint64_t fake_now_ns(struct env *e)
+{
+    return fake_of(e)->now_ns;
+}
+static uint64_t fake_wall_ms(struct env *e)
+{
+    return fake_of(e)->wall_ms;
+}
 static void fake_random(struct env *e, void *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) ((uint8_t *)out)[i] = (uint8_t)rng_next(&fake_of(e)->rng);
@@ -70,10 +79,22 @@ static void fake_write(struct env_stream *s, struct bytes data)
     if (f->queued.n != 0) buf_put_bytes(&f->queued, data);
     else fake_move(f, data, &f->queued);
 }
-static size_t fake_queued(const struct env_stream *s) { return stream_fake(s)->queued.n; }
-static void fake_pause(struct env_stream *s) { stream_fake(s)->paused = true; }
-static void fake_resume(struct env_stream *s) { stream_fake(s)->paused = false; }
-static const char *fake_peer(const struct env_stream *s) { return "127.0.0.1:43210"; }
+static size_t fake_queued(const struct env_stream *s)
+{
+    return stream_fake(s)->queued.n;
+}
+static void fake_pause(struct env_stream *s)
+{
+    stream_fake(s)->paused = true;
+}
+static void fake_resume(struct env_stream *s)
+{
+    stream_fake(s)->paused = false;
+}
+static const char *fake_peer(const struct env_stream *s)
+{
+    return "127.0.0.1:43210";
+}
 static void fake_close(struct env_stream *s)
 {
     ASSERT(!stream_fake(s)->closed);

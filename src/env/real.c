@@ -115,6 +115,7 @@ static const struct env_ops real_ops = {
     .worker_new = real_worker_new,
     .worker_submit = real_worker_submit,
     .worker_free = real_worker_free,
+    .process_stats = real_process_stats,
 };
 
 struct env *env_real_new(void)

@@ -9,7 +9,8 @@
  * real_stream.c  streams
  * real_file.c    files and directories
  * real_worker.c  worker threads
- * real_diag.c    the sink that prints events to stderr */
+ * real_diag.c    the sink that prints events to stderr
+ * real_process.c what the process uses of the machine */
 #ifndef CAIRN_ENV_REAL_INTERNAL_H
 #define CAIRN_ENV_REAL_INTERNAL_H
 
@@ -182,5 +183,6 @@ enum status real_disk_free(struct env *, const char *, uint64_t *, struct error 
 struct env_worker *real_worker_new(struct env *env, const char *name, unsigned threads);
 void real_worker_submit(struct env_worker *w, struct env_loop *loop, struct env_job *job);
 void real_worker_free(struct env_worker *w);
+void real_process_stats(struct env *env, struct env_process_stats *out);
 
 #endif

@@ -51,7 +51,7 @@ static enum status feed(struct bytes all, size_t piece, struct seen *seen)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 1) return 0;
+    if (size < 2) return 0;
     uint8_t mode = data[0];
     struct buf b = {0};
     buf_put(&b, data + 1, size - 1);

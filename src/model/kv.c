@@ -144,38 +144,6 @@ enum status kv_error(struct kv_run *run, const char *text)
     return ST_OK;
 }
 
-/* Runs the op of `run`. */
-static enum status dispatch(struct kv_run *run)
-{
-    const struct kv_row_op *row = op_row(run->op->opcode);
-    if (row == NULL) return ST_VERSION;
-    if (row->run == NULL || (!row->read && !run->writing)) return kv_malformed(run);
-    return row->run(run);
-}
-
-enum status kv_run_nested(struct kv_run *outer, const struct op *op, struct buf *out)
-{
-    struct kv_run run;
-    kv_run_init(&run, op, outer->view, outer->ordinal, out);
-    run.nested = true;
-    size_t before = out->n;
-    enum status st = dispatch(&run);
-    kv_run_deinit(&run);
-    if (st != ST_OK) out->n = before;
-    return st;
-}
-
-static enum status kv_model_run(const struct op *op, struct op_view *view, struct buf *out)
-{
-    uint64_t ordinal = 0;
-    struct kv_run run;
-    kv_run_init(&run, op, view, &ordinal, out);
-    enum status st = dispatch(&run);
-    kv_run_deinit(&run);
-    ASSERT(st != ST_OK || ordinal <= op_timestamps(op));
-    return st;
-}
-
 /* Calls each with an op's sub-ops (MULTI, EFFECT); stops at what is malformed. */
 static void each_sub_op(const struct op *op, void (*each)(void *ctx, const struct op *sub), void *ctx)
 {
@@ -233,63 +201,131 @@ static uint64_t timestamps(const struct op *op, unsigned depth)
 
 static uint64_t kv_timestamps(const struct op *op) { return timestamps(op, 0); }
 
-struct reads_ctx {
-    uint32_t table;
-    struct buf row;
-    void (*each)(void *ctx, struct bytes row);
+/* A pass over the keys that an op names. */
+struct keys_ctx {
+    bool (*each)(void *ctx, struct bytes key); /* false: stop */
     void *ctx;
     unsigned depth;
+    bool stopped;
 };
 
-static void reads_key(struct reads_ctx *c, const struct reader *r, struct bytes key)
+static void keys_one(struct keys_ctx *c, const struct reader *r, struct bytes key)
 {
-    if (r->failed) return;
-    buf_clear(&c->row);
-    row_head(&c->row, c->table, key);
-    c->each(c->ctx, buf_view(&c->row));
+    if (!r->failed && !c->stopped && !c->each(c->ctx, key)) c->stopped = true;
 }
 
-static void reads_of(void *ctx, const struct op *op)
+static void keys_of(void *ctx, const struct op *op)
 {
-    struct reads_ctx *c = ctx;
+    struct keys_ctx *c = ctx;
     const struct kv_row_op *row = op_row(op->opcode);
     struct reader r = reader_of(op->body);
-    if (row == NULL) return;
+    if (row == NULL || c->stopped) return;
     switch (row->keys) {
-    case KEYS_BODY: reads_key(c, &r, op->body); break;
-    case KEYS_TWO: reads_key(c, &r, reader_lp(&r)); /* fall through */
-    case KEYS_FIRST: reads_key(c, &r, reader_lp(&r)); break;
+    case KEYS_BODY: keys_one(c, &r, op->body); break;
+    case KEYS_TWO: keys_one(c, &r, reader_lp(&r)); /* fall through */
+    case KEYS_FIRST: keys_one(c, &r, reader_lp(&r)); break;
     case KEYS_LIST:
     case KEYS_PAIRS: {
         uint64_t count = reader_varint(&r);
-        for (uint64_t i = 0; i < count && !r.failed; i++) {
-            reads_key(c, &r, reader_lp(&r));
+        for (uint64_t i = 0; i < count && !r.failed && !c->stopped; i++) {
+            keys_one(c, &r, reader_lp(&r));
             if (row->keys == KEYS_PAIRS) reader_lp(&r);
         }
         break;
     }
     case KEYS_MULTI: {
         uint64_t watches = reader_varint(&r);
-        for (uint64_t i = 0; i < watches && !r.failed; i++) {
-            reads_key(c, &r, reader_lp(&r));
+        for (uint64_t i = 0; i < watches && !r.failed && !c->stopped; i++) {
+            keys_one(c, &r, reader_lp(&r));
             reader_u64(&r);
         }
     } /* fall through */
     case KEYS_EFFECT:
         if (c->depth == 2) break;
         c->depth++;
-        each_sub_op(op, reads_of, c);
+        each_sub_op(op, keys_of, c);
         c->depth--;
         break;
     default: break;
     }
 }
 
+static bool key_fits(void *ctx, struct bytes key) { return key.n <= KV_KEY_MAX; }
+
+/* Runs the op of `run`. */
+static enum status dispatch(struct kv_run *run)
+{
+    const struct kv_row_op *row = op_row(run->op->opcode);
+    if (row == NULL) return ST_VERSION;
+    if (row->run == NULL || (!row->read && !run->writing)) return kv_malformed(run);
+    if (!row->read && row->keys < KEYS_MULTI) {
+        struct keys_ctx keys = {.each = key_fits};
+        keys_of(&keys, run->op);
+        if (keys.stopped) return kv_error(run, "ERR a key is longer than 65535 bytes");
+    }
+    return row->run(run);
+}
+
+enum status kv_run_nested(struct kv_run *outer, const struct op *op, struct buf *out)
+{
+    struct kv_run run;
+    kv_run_init(&run, op, outer->view, outer->ordinal, out);
+    run.nested = true;
+    size_t before = out->n;
+    enum status st = dispatch(&run);
+    kv_run_deinit(&run);
+    if (st != ST_OK) out->n = before;
+    return st;
+}
+
+struct reads_ctx {
+    uint32_t table;
+    struct buf row;
+    void (*each)(void *ctx, struct bytes row);
+    void *ctx;
+};
+
+static bool reads_each(void *ctx, struct bytes key)
+{
+    struct reads_ctx *c = ctx;
+    buf_clear(&c->row);
+    row_head(&c->row, c->table, key);
+    c->each(c->ctx, buf_view(&c->row));
+    return true;
+}
+
 static void kv_reads(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx)
 {
     struct reads_ctx c = {.table = table, .each = each, .ctx = ctx};
-    reads_of(&c, op);
+    struct keys_ctx keys = {.each = reads_each, .ctx = &c};
+    keys_of(&keys, op);
     buf_deinit(&c.row);
+}
+
+static bool key_here(void *ctx, struct bytes key)
+{
+    const struct op_view *view = ctx;
+    uint16_t slot = key_slot(key);
+    return slot >= view->slot_lo && slot < view->slot_hi;
+}
+
+static enum status kv_model_run(const struct op *op, struct op_view *view, struct buf *out)
+{
+    const struct kv_row_op *row = op_row(op->opcode);
+    if (row == NULL) return ST_VERSION;
+    /* With several keys: all are in the partition, or nothing is begun. (A handler checks its first key itself.) */
+    if (row->keys > KEYS_FIRST) {
+        struct keys_ctx keys = {.each = key_here, .ctx = view};
+        keys_of(&keys, op);
+        if (keys.stopped) return ST_STALE;
+    }
+    uint64_t ordinal = 0;
+    struct kv_run run;
+    kv_run_init(&run, op, view, &ordinal, out);
+    enum status st = dispatch(&run);
+    kv_run_deinit(&run);
+    ASSERT(st != ST_OK || ordinal <= op_timestamps(op));
+    return st;
 }
 
 const struct op_model kv_model = {

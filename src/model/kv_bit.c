@@ -330,7 +330,8 @@ static bool take_field(struct reader *r, struct kv_field *out)
     out->value = (int64_t)reader_u64(r);
     return !r->failed && out->op <= KV_FIELD_INCR && out->is_signed <= 1 && out->bits >= 1 &&
            out->bits <= 63 + out->is_signed && out->overflow <= KV_OVERFLOW_FAIL &&
-           out->offset < KV_STRING_MAX * 8 - 64;
+           out->offset < KV_STRING_MAX * 8 &&
+           (out->op == KV_FIELD_GET || out->offset + out->bits <= KV_STRING_MAX * 8);
 }
 
 /* Nine bytes hold any field. */

@@ -43,7 +43,7 @@ enum status kv_op_clean(struct kv_run *run)
     if (st != ST_OK) return st;
     struct bytes lo, hi;
     kv_element_range(run, slot, incarnation, &lo, &hi);
-    if (MUTATION("clean_wrong_incarnation")) hi.p = memset((uint8_t *)hi.p + 7, 0xff, 8) - 7; /* and all later ones */
+    if (MUTATION("clean_wrong_incarnation")) memset((uint8_t *)hi.p + 7, 0xff, 8); /* and all later ones */
     st = v->scan(v->ctx, lo, hi, false, collect_each, &c);
     if (st != ST_OK) return st;
     struct reader r = reader_of(buf_view(c.rows));

@@ -83,6 +83,7 @@ static enum status evaluate_incr(struct kv_run *run, struct buf *out_op, struct 
     struct kv_key k;
     struct bytes key = reader_lp(&run->body);
     if (run->body.failed) return evaluated_error(out_result, "ERR malformed operation");
+    if (key.n > KV_KEY_MAX) return evaluated_error(out_result, "ERR a key is longer than 65535 bytes");
     struct bytes increment = reader_bytes(&run->body, reader_left(&run->body));
     enum status st = kv_open(run, &k, key);
     if (st != ST_OK) return st;
@@ -105,6 +106,8 @@ static enum status evaluate_hincr(struct kv_run *run, struct buf *out_op, struct
     struct kv_key k;
     struct bytes key = reader_lp(&run->body), field = reader_lp(&run->body);
     if (run->body.failed) return evaluated_error(out_result, "ERR malformed operation");
+    if (key.n > KV_KEY_MAX || field.n > KV_KEY_MAX)
+        return evaluated_error(out_result, "ERR a key or field is longer than 65535 bytes");
     struct bytes increment = reader_bytes(&run->body, reader_left(&run->body));
     enum status st = kv_open(run, &k, key);
     if (st != ST_OK) return st;

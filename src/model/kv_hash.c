@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "model/kv_internal.h"
 
+#define FIELD_TOO_LONG "ERR a field is longer than 65535 bytes"
 #define ELEMENT_PREFIX 21 /* table, slot, space, incarnation, hash48 */
 /* Up to so many fields a hash is answered by HSCAN in one go, as Redis does with its small encoding. */
 #define SMALL_FIELDS   128
@@ -60,9 +61,14 @@ enum status kv_op_hset(struct kv_run *run)
     struct bytes key = reader_lp(&run->body);
     uint64_t count = reader_varint(&run->body);
     struct reader check = run->body, pairs = run->body;
-    for (uint64_t i = 0; i < 2 * MIN(count, reader_left(&run->body)); i++) reader_lp(&check);
+    bool fits = true;
+    for (uint64_t i = 0; i < MIN(count, reader_left(&run->body)); i++) {
+        fits = reader_lp(&check).n <= KV_KEY_MAX && fits;
+        reader_lp(&check);
+    }
     if (count == 0 || count > reader_left(&run->body) || !reader_done(&check) || (opcode == KV_HSETNX && count != 1))
         return kv_malformed(run);
+    if (!fits) return kv_error(run, FIELD_TOO_LONG);
     enum status st = kv_open(run, &k, key);
     if (st != ST_OK) return st;
     if (kv_is_string(&k)) return kv_wrong_type(run);
@@ -261,6 +267,7 @@ enum status kv_op_hincr(struct kv_run *run)
     struct bytes key = reader_lp(&run->body), field = reader_lp(&run->body);
     int64_t delta = (int64_t)reader_u64(&run->body), value = 0;
     if (!reader_done(&run->body)) return kv_malformed(run);
+    if (field.n > KV_KEY_MAX) return kv_error(run, FIELD_TOO_LONG);
     enum status st = kv_open(run, &k, key);
     if (st != ST_OK) return st;
     if (kv_is_string(&k)) return kv_wrong_type(run);

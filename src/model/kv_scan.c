@@ -212,9 +212,9 @@ static bool flush_each(void *ctx, uint64_t position, struct bytes key, const str
 enum status kv_op_flush(struct kv_run *run)
 {
     uint64_t cursor = reader_u64(&run->body);
-    struct flush f = {.keys = kv_temp(run), .count_max = MAX(reader_u32(&run->body), 1)};
+    struct flush f = {.keys = kv_temp(run), .count_max = reader_u32(&run->body)};
     struct heads walk = {.run = run, .each = flush_each, .ctx = &f};
-    if (!reader_done(&run->body)) return kv_malformed(run);
+    if (!reader_done(&run->body) || f.count_max == 0) return kv_malformed(run);
     enum status st = start(run, cursor, &walk.position);
     if (st != ST_OK) return st;
     st = heads_walk(&walk, MAX(f.count_max, JUMPS_MIN));

@@ -100,15 +100,15 @@ static enum status run_read(struct memory_view *m, const struct op *op, struct b
 
 static enum status run_write(struct memory_view *m, const struct op *op, struct buf *out)
 {
-    overlay_init(&m->overlay, &m->base);
+    op_overlay_init(&m->overlay, &m->base);
     enum status st;
     size_t before = out->n;
     while ((st = op_run(op, &m->overlay.view, out)) == ST_NOT_READY) {
         ASSERT(out->n == before);
-        overlay_drop(&m->overlay);
+        op_overlay_drop(&m->overlay);
     }
-    if (st == ST_OK) overlay_commit(&m->overlay);
-    overlay_deinit(&m->overlay);
+    if (st == ST_OK) op_overlay_commit(&m->overlay);
+    op_overlay_deinit(&m->overlay);
     return st;
 }
 

@@ -11,14 +11,14 @@
 
 #include "base/hash.h"
 #include "model/op.h"
-#include "model/overlay.h"
+#include "model/op_overlay.h"
 #include "model/row_tree.h"
 
 struct memory_view {
     struct op_view base; /* the committed rows; puts to it are immediate */
     struct row_tree rows;
     struct op_counters counters;
-    struct overlay overlay;
+    struct op_overlay overlay;
     uint8_t *lent; /* what the last get returned */
     struct rng rng;
     uint64_t not_ready_one_in; /* 0: never */

@@ -11,12 +11,9 @@
  * the entry's own time. Elements are not checked: they change only together with their head. */
 #include "model/op.h"
 
-#include "model/overlay.h"
+#include "model/op_overlay.h"
 #include "model/result.h"
 #include "table/place.h"
-
-/* Weak: a program may be linked without the catalog's model. */
-extern const struct op_model catalog_model __attribute__((weak));
 
 static const struct op_model *model_of(uint16_t opcode)
 {
@@ -157,8 +154,8 @@ enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *o
     if (op->semantics == 0 || op->semantics > OP_SEMANTICS) return ST_VERSION;
     const struct op_model *model = model_of(op->opcode);
     if (model == NULL || model->evaluate == NULL) return ST_VERSION;
-    struct overlay overlay;
-    overlay_init(&overlay, view);
+    struct op_overlay overlay;
+    op_overlay_init(&overlay, view);
     overlay.version = model->version;
     struct buf inner = {0};
     size_t before = out_result->n;
@@ -181,7 +178,7 @@ enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *o
         buf_put_bytes(out_op, buf_view(&inner));
     }
     buf_deinit(&inner);
-    overlay_deinit(&overlay);
+    op_overlay_deinit(&overlay);
     return st;
 }
 

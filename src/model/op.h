@@ -50,6 +50,7 @@ struct op_counters {
     int64_t keys;    /* heads */
     int64_t expires; /* heads with an expiry */
     int64_t garbage; /* garbage rows */
+    uint64_t last_delete; /* timestamp of the last op that removed a head: the version of what is absent (kv.h, WATCH) */
 };
 
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all
@@ -76,7 +77,7 @@ struct op_view {
 uint64_t op_timestamps(const struct op *op);
 
 /* Runs an op (read or write) and appends its result to out. ST_OK: done, the result may be an error result. ST_NOT_READY:
- * nothing was decided; fetch and run again. ST_STALE: a key is not in [slot_lo, slot_hi): nothing was decided, route again.
+ * nothing was decided; fetch and run again. ST_STALE: a key is not in [slot_lo, slot_hi): nothing was decided or written, route again.
  * ST_VERSION: this build does not know it. Others: the view's faults. Exactly one result is appended on ST_OK; otherwise out
  * and the counters are as before, and the caller drops the overlay's writes. */
 enum status op_run(const struct op *op, struct op_view *view, struct buf *out);

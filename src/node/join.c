@@ -190,20 +190,34 @@ static void open_first_meta(struct node *n)
     if (st != ST_OK) node_fail(n, st, err.text);
 }
 
-static void init_done(struct request *r)
+struct proposal {
+    struct request request;
+    struct node *node;
+};
+
+static void proposal_done(struct request *r)
 {
+    struct proposal *p = CONTAINER_OF(r, struct proposal, request);
+    if (r->status != ST_OK) {
+        diag(DIAG_WARN, "node.proposal_failed status=%s why=\"%s\"", status_name(r->status), r->err.text);
+        p->node->init_proposed = false; /* once more: an op that was applied after all is answered EXISTS */
+    }
     buf_deinit(&r->body);
-    mem_free(r);
+    mem_free(p);
+}
+
+static struct request *proposal_new(struct node *n, uint16_t opcode, uint64_t timeout_ns)
+{
+    struct proposal *p = mem_zalloc(sizeof *p);
+    p->node = n;
+    p->request = (struct request){
+        .kind = REQUEST_WRITE, .table = TABLE_CATALOG, .opcode = opcode, .timeout_ns = timeout_ns, .done = proposal_done};
+    return &p->request;
 }
 
 static void propose_init(struct node *n)
 {
-    struct request *r = mem_zalloc(sizeof *r);
-    *r = (struct request){.kind = REQUEST_WRITE,
-                          .table = TABLE_CATALOG,
-                          .opcode = CATALOG_INIT,
-                          .timeout_ns = NS_PER_S,
-                          .done = init_done};
+    struct request *r = proposal_new(n, CATALOG_INIT, NS_PER_S);
     catalog_op_init(&r->body, n->identity.cluster_id, n->identity.uuid, n->advertise, n->identity.stores,
                     n->options.partitions, n->options.replicas);
     gate_submit(n->shards[0].gate, r);
@@ -212,12 +226,7 @@ static void propose_init(struct node *n)
 /* The address that others know may be an old one. */
 static void propose_address(struct node *n)
 {
-    struct request *r = mem_zalloc(sizeof *r);
-    *r = (struct request){.kind = REQUEST_WRITE,
-                          .table = TABLE_CATALOG,
-                          .opcode = CATALOG_JOIN,
-                          .timeout_ns = 5 * NS_PER_S,
-                          .done = init_done};
+    struct request *r = proposal_new(n, CATALOG_JOIN, 5 * NS_PER_S);
     catalog_op_join(&r->body, n->identity.uuid, n->advertise, n->identity.stores);
     gate_submit(n->shards[0].gate, r);
 }

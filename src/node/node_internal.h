@@ -25,6 +25,7 @@ struct shard {
     struct node *node;
     uint16_t index;
     struct env_loop *loop;
+    struct node_options options; /* the shard's copy: what may change at run time changes here (node_info.c) */
     struct mesh *mesh;
     struct gate *gate;
     struct port *port;

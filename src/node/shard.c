@@ -38,10 +38,16 @@ static void deliver(void *ctx, const struct mesh_frame *f)
 
 /* ---- connections ---- */
 
+/* The port is closed before the last connections end. */
+static void left(struct shard *s, enum port_class c)
+{
+    if (s->port != NULL) port_left(s->port, c);
+}
+
 static void on_resp(void *ctx, struct env_stream *stream, struct bytes first)
 {
     struct shard *s = ctx;
-    if (resp_conn_new(s->resp, stream, first) == NULL) port_left(s->port, PORT_RESP);
+    if (resp_conn_new(s->resp, stream, first) == NULL) left(s, PORT_RESP);
 }
 
 static void on_http(void *ctx, struct env_stream *stream, struct bytes first)
@@ -55,9 +61,9 @@ static void on_mesh(void *ctx, struct env_stream *stream, struct bytes first)
     mesh_accept(s->mesh, stream, first);
 }
 
-static void resp_left(void *ctx) { port_left(((struct shard *)ctx)->port, PORT_RESP); }
-static void http_left(void *ctx) { port_left(((struct shard *)ctx)->port, PORT_HTTP); }
-static void mesh_left(void *ctx) { port_left(((struct shard *)ctx)->port, PORT_MESH); }
+static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
+static void http_left(void *ctx) { left(ctx, PORT_HTTP); }
+static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
 
 /* ---- what replicas tell ---- */
 
@@ -143,10 +149,11 @@ void shard_open_stores(struct shard *s, void *unused)
     struct error err = {0};
     mesh_set_self(s->mesh, n->identity.node_id, n->identity.cluster_id);
     gate_set_self(s->gate, n->identity.node_id);
-    s->host_count = (n->identity.stores + n->shard_count - 1u - s->index) / n->shard_count;
-    s->hosts = mem_zalloc((s->host_count + 1) * sizeof *s->hosts);
-    for (size_t i = 0; i < s->host_count; i++) {
-        if (open_store(s, (uint16_t)(s->index + i * n->shard_count), &s->hosts[i], &err) != ST_OK) {
+    size_t count = (n->identity.stores + n->shard_count - 1u - s->index) / n->shard_count;
+    s->hosts = mem_zalloc((count + 1) * sizeof *s->hosts);
+    for (; s->host_count < count; s->host_count++) {
+        uint16_t store = (uint16_t)(s->index + s->host_count * n->shard_count);
+        if (open_store(s, store, &s->hosts[s->host_count], &err) != ST_OK) {
             node_fail(n, err.status, err.text);
             return;
         }
@@ -357,7 +364,7 @@ void shard_open_doors(struct shard *s)
     resp.client_id_step = n->shard_count;
     resp.left = resp_left;
     resp.ctx = s;
-    resp.limits.bulk_max = n->options.value_bytes_max;
+    resp_door_config_value_max(&resp, n->options.value_bytes_max);
     s->resp = resp_door_new(&resp);
     struct http_door_options http = {.loop = s->loop,
                                      .body_max = 1 << 20,
@@ -371,7 +378,7 @@ void shard_open_doors(struct shard *s)
 
 enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct env_loop *loop, struct error *err)
 {
-    *s = (struct shard){.node = n, .index = index, .loop = loop};
+    *s = (struct shard){.node = n, .index = index, .loop = loop, .options = n->options};
     s->stats = mem_zalloc(n->shard_count * sizeof *s->stats);
     struct mesh_options mesh = {.loop = loop,
                                 .shard = index,

@@ -79,6 +79,24 @@ void host_applied(struct replica *r)
     if (!link_linked(&r->applied_link)) list_push_back(&r->host->applied, &r->applied_link);
 }
 
+static void fetched(void *ctx)
+{
+    struct replica *r = ctx;
+    r->jobs--;
+    host_wake(r);
+}
+
+bool host_fetch(struct replica *r, struct bytes lo, struct bytes hi)
+{
+    struct host *h = r->host;
+    enum status st = hi.n == 0 ? rows_fetch(h->rows, lo, fetched, r)
+                               : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, fetched, r);
+    if (st != ST_OK) return false;
+    r->jobs++;
+    h->stats.reads_fetched++;
+    return true;
+}
+
 void host_fail(struct host *h, enum status st, const char *text)
 {
     if (h->failed) return;
@@ -127,13 +145,12 @@ static void after_free(struct after *a)
 static void on_synced(void *ctx, uint64_t position)
 {
     struct host *h = ctx;
-    uint64_t now = host_now(h);
     for (struct link *k; (k = list_first(&h->after)) != NULL;) {
         struct after *a = CONTAINER_OF(k, struct after, link);
         if (a->position > position) break;
         link_remove(k);
         if (a->replica != NULL && a->persisted_index != 0) {
-            raft_persisted(a->replica->raft, now, a->persisted_index, a->persisted_term);
+            raft_persisted(a->replica->raft, host_now(h), a->persisted_index, a->persisted_term);
             host_wake(a->replica);
         } else if (a->replica != NULL) {
             send_frame(h, a->node, a->endpoint, buf_view(&a->frame));
@@ -264,6 +281,12 @@ static void on_beat(struct host *h, const struct mesh_frame *f)
     hlc_t bound = 0;
     uint64_t now = host_now(h);
     if (!liveness_decode(f->body, &in) || store_addr_node(in.from) != f->from_node || in.to != h->self) return;
+    if (liveness_peer(&h->liveness, in.from) == NULL) {
+        /* A leader there waits for this store's support before it sends anything, so it is given also when no replica
+         * here knows of that store yet. */
+        liveness_ref(&h->liveness, in.from);
+        liveness_unref(&h->liveness, in.from);
+    }
     if (liveness_step(&h->liveness, now, &in, &reply, &bound)) send_beat(h, &reply);
     want_bound(h, bound);
     check_support(h, now);
@@ -293,7 +316,7 @@ static void look_for_stall(struct host *h, uint64_t now)
 static void tick_replica(struct host *h, struct replica *r, uint64_t now)
 {
     if (raft_deadline(r->raft) <= now) {
-        raft_tick(r->raft, now);
+        raft_tick(r->raft, host_now(h));
         host_wake(r);
     }
     struct raft_view view;
@@ -303,6 +326,7 @@ static void tick_replica(struct host *h, struct replica *r, uint64_t now)
         host_wake(r);
     snapshot_tick(r, now);
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
+    if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
 }
 
@@ -321,6 +345,7 @@ static void on_tick(struct env_timer *timer)
     check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
+    now = host_now(h); /* the rafts may have seen a later time than the one above */
     for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
     host_flush_if_due(h, now);
     env_timer_start(&h->tick, MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS));
@@ -468,6 +493,7 @@ void host_deliver(struct host *h, const struct mesh_frame *f)
     case MESH_RAFT: on_raft(h, f); break;
     case MESH_SNAPSHOT_CHUNK: snapshot_on_chunk(h, f); break;
     case MESH_SNAPSHOT_ACK: snapshot_on_ack(h, f); break;
+    case MESH_SCRUB: scrub_on_frame(h, f); break;
     case MESH_REQUEST: request_on_frame(h, f); break;
     default: break;
     }

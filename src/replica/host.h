@@ -109,6 +109,9 @@ bool request_decode(struct bytes in, struct request_head *out);
 void reply_encode(const struct reply_head *p, struct buf *out);
 bool reply_decode(struct bytes in, struct reply_head *out);
 
+/* The rows of a replica as applied so far: index, hash and count. Blocking; for checks. */
+enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows, struct error *err);
+
 bool host_failed(const struct host *h);
 const struct liveness *host_liveness(const struct host *h);
 

@@ -92,12 +92,13 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         state.damaged = on_disk->damaged;
     }
     uint64_t last = on_disk != NULL ? on_disk->last_index : 0;
+    if (r->applied < state.base_index && !state.damaged)
+        return error_set(err, ST_CORRUPT, "partition %llu: the engine is at entry %llu, but the log begins after %llu",
+                         (unsigned long long)r->partition_id, (unsigned long long)r->applied,
+                         (unsigned long long)state.base_index);
     if (r->applied > last || r->applied < state.base_index) {
-        if (r->applied < state.base_index)
-            return error_set(err, ST_CORRUPT, "partition %llu: the engine is at entry %llu, but the log begins after %llu",
-                             (unsigned long long)r->partition_id, (unsigned long long)r->applied,
-                             (unsigned long long)state.base_index);
-        /* A snapshot was installed, and the log's mark of it was lost. */
+        /* A snapshot was installed, and the log's mark of it was lost; or damage took the first entries that the engine needs:
+         * the log starts anew, and stays suspect, until a leader has refilled it. */
         log_reset(h->log, r->replica_id, r->applied, r->applied_term);
         state.base_index = last = r->applied;
         state.base_term = r->applied_term;
@@ -252,4 +253,21 @@ void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t repli
     for (size_t i = 0; n < ARRAY_COUNT(strangers) && log_each_replica(h->log, &i, &on_disk);)
         if (!known(ctx, on_disk->replica_id)) strangers[n++] = on_disk->replica_id;
     for (size_t i = 0; i < n; i++) log_drop(h->log, strangers[i]);
+}
+
+enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows, struct error *err)
+{
+    struct host *h = r->host;
+    struct buf lo = {0}, hi = {0};
+    row_range(&lo, &hi, r->table, r->slot_lo, r->slot_hi);
+    enum status st = rows_flush(h->rows, err);
+    if (st == ST_OK) {
+        struct engine_snapshot *s = engine_snapshot_take(h->engine);
+        st = engine_checksum(h->engine, s, buf_view(&lo), buf_view(&hi), NULL, 0, out_hash, out_rows, err);
+        engine_snapshot_release(h->engine, s);
+        *out_applied = r->applied;
+    }
+    buf_deinit(&lo);
+    buf_deinit(&hi);
+    return st;
 }

@@ -60,7 +60,7 @@ uint64_t replica_partition(const struct replica *r);
 bool replica_leads(const struct replica *r);            /* leader now (says nothing of the lease) */
 store_addr_t replica_leader_store(const struct replica *r); /* 0: unknown */
 bool replica_peer_progress(const struct replica *r, uint64_t replica_id, struct raft_progress *out);
-/* Scans applied rows (the catalog's reader). As op_view.scan; ST_NOT_READY possible. */
+/* Scans applied rows (the catalog's reader). As op_view.scan. ST_NOT_READY: they are being fetched; ask again later. */
 enum status replica_scan(struct replica *r, struct bytes lo, struct bytes hi,
                          bool (*each)(void *ctx, struct bytes row, struct bytes value), void *ctx);
 

@@ -80,6 +80,15 @@ static bool in_flight(const struct replica *r)
     return r->batch_count != 0 || view.last_index > r->applied;
 }
 
+/* Has this leader applied an entry of its own term, and with it all that former leaders answered? Before that, the lease
+ * says only that nobody else answers now. */
+static bool caught_up(const struct replica *r)
+{
+    struct raft_view view;
+    raft_view(r->raft, &view);
+    return r->applied_term == view.term || MUTATION("lease_read_before_own_term");
+}
+
 /* The timestamp at which applied rows may be read now. Later entries are stamped above it. */
 static hlc_t read_timestamp(struct replica *r)
 {
@@ -94,13 +103,6 @@ static hlc_t read_timestamp(struct replica *r)
 }
 
 
-static void evaluation_fetched(void *ctx)
-{
-    struct replica *r = ctx;
-    r->jobs--;
-    if (!r->dropped) host_wake(r);
-}
-
 /* Turns an OP_EVALUATE op into a write set. True: q is done with, or has to wait; false: go on with q->evaluated. */
 static bool evaluate(struct replica *r, struct replica_request *q, const struct op *op, bool *out_wait)
 {
@@ -114,17 +116,14 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
     enum status st = op_evaluate(op, &view, &q->evaluated, &result);
     stage_clear(&h->stage);
     if (st == ST_NOT_READY) {
-        struct bytes lo = buf_view(&h->stage.missing), hi = buf_view(&h->stage.missing_hi);
-        if ((hi.n == 0 ? rows_fetch(h->rows, lo, evaluation_fetched, r)
-                       : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, evaluation_fetched, r)) == ST_OK)
-            r->jobs++;
+        host_fetch(r, buf_view(&h->stage.missing), buf_view(&h->stage.missing_hi));
         *out_wait = true;
     } else if (st != ST_OK) {
         r->pending_bytes -= q->op.n;
         finish(q, ST_IO, false, (struct bytes){0});
     } else if (q->evaluated.n == 0) {
         /* It changes nothing; but what it read must be the last word: only true under the lease, with nothing before it. */
-        if (host_now(h) < raft_lease_until(r->raft) && !in_flight(r)) {
+        if (host_now(h) < raft_lease_until(r->raft) && caught_up(r) && !in_flight(r)) {
             r->pending_bytes -= q->op.n;
             finish(q, ST_OK, false, buf_view(&result));
         } else {
@@ -150,6 +149,7 @@ static bool propose_batch(struct replica *r)
     uint64_t now = host_now(h);
     hlc_t limit = raft_hlc_limit(r->raft, now);
     hlc_t wall = hlc_from_ms(env_wall_ms(h->env));
+    hlc_see(&h->clock, raft_hlc_floor(r->raft)); /* a configuration's entry may have raised it */
     hlc_t first = MAX(MAX(wall, h->clock.last + 1), r->last_ts + 1);
     if (first + r->batch_timestamps > limit) {
         /* A wall clock that runs ahead gives way to the limit; a limit that is behind what was used holds writes back. */
@@ -302,7 +302,7 @@ void replica_lost_leadership(struct replica *r)
 bool replica_read_now(struct replica *r, const struct op *op, struct buf *out)
 {
     struct host *h = r->host;
-    if (h->failed || r->stopped || raft_lease_until(r->raft) <= host_now(h)) return false;
+    if (h->failed || r->stopped || raft_lease_until(r->raft) <= host_now(h) || !caught_up(r)) return false;
     struct op_view view;
     struct op_counters counters;
     size_t at = out->n;

@@ -52,7 +52,10 @@ static bool look(struct replica *r, uint16_t opcode, uint16_t *slot, struct buf 
     if (*slot < r->slot_lo || *slot >= r->slot_hi) *slot = (uint16_t)r->slot_lo;
     kv_build_find(&body, *slot, FOUND_MAX);
     op.body = buf_view(&body);
+    buf_clear(&r->host->stage.missing);
     bool ok = replica_read_now(r, &op, result);
+    if (!ok && r->host->stage.missing.n != 0)
+        host_fetch(r, buf_view(&r->host->stage.missing), buf_view(&r->host->stage.missing_hi)); /* next time */
     buf_deinit(&body);
     struct result pair, next, list;
     *out = reader_of(buf_view(result));

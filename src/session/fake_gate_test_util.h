@@ -1,9 +1,9 @@
-/* fake_gate_test_util.h - a gate in memory, for tests of doors: runs ops on memory views, when and in the order a test wants.
- * SPDX-License-Identifier: Apache-2.0
+/* fake_gate_test_util.h - a gate in memory, for tests of doors: runs ops on memory views, when and in the order a test
+ * wants. SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:   partitions are memory views that split the slots evenly. Requests wait until fake_gate_answer takes one; each is
- *            executed at that moment, so the order of answers is the order of effects. Reads can be served at once.
- * It defines the functions of gate.h: include it in one file of a test program. */
+ * Purpose:   partitions are memory views that split the slots evenly. Requests wait until fake_gate_answer takes one;
+ * each is executed at that moment, so the order of answers is the order of effects. Reads can be served at once. It
+ * defines the functions of gate.h: include it in one file of a test program. */
 #ifndef CAIRN_SESSION_FAKE_GATE_TEST_UTIL_H
 #define CAIRN_SESSION_FAKE_GATE_TEST_UTIL_H
 
@@ -25,8 +25,8 @@ struct gate {
     struct list waiting; /* requests, oldest first */
     size_t waiting_count, submitted, read_now_served;
     hlc_t ts;
-    bool read_now;       /* reads may be served at once */
-    bool leads;          /* false: every partition is led by node 2 */
+    bool read_now; /* reads may be served at once */
+    bool leads;    /* false: every partition is led by node 2 */
     bool no_map;
     int64_t wait_answer; /* of REQUEST_WAIT */
     struct buf result;
@@ -39,7 +39,8 @@ struct gate {
 static inline void fake_gate_init(struct gate *g, struct env_loop *loop, unsigned partitions)
 {
     ASSERT(partitions > 0 && partitions <= FAKE_PARTITIONS_MAX);
-    *g = (struct gate){.loop = loop, .partitions = partitions, .ts = hlc_from_ms(1700000000000), .read_now = true, .leads = true};
+    *g = (struct gate){
+        .loop = loop, .partitions = partitions, .ts = hlc_from_ms(1700000000000), .read_now = true, .leads = true};
     list_init(&g->waiting);
     for (unsigned i = 0; i < 2; i++) {
         g->nodes[i] = (struct gate_node){.node_id = i + 1, .port = (uint16_t)(7001 + i), .up = true, .self = i == 0};
@@ -149,12 +150,19 @@ const struct gate_partition *gate_partition_of(struct gate *g, uint32_t table, u
     return g->no_map ? NULL : &g->map[fake_partition(g, slot)];
 }
 
-bool gate_leads(struct gate *g, uint32_t table, uint16_t slot) { return g->leads; }
-struct env_loop *gate_loop(struct gate *g) { return g->loop; }
+bool gate_leads(struct gate *g, uint32_t table, uint16_t slot)
+{
+    return g->leads;
+}
+struct env_loop *gate_loop(struct gate *g)
+{
+    return g->loop;
+}
 
 void gate_info(struct gate *g, const char *section, struct buf *out)
 {
-    if (section[0] == 0 || strcmp(section, "keyspace") == 0) buf_put_bytes(out, BYTES_LIT("# Keyspace\r\ndb0:keys=1\r\n"));
+    if (section[0] == 0 || strcmp(section, "keyspace") == 0)
+        buf_put_bytes(out, BYTES_LIT("# Keyspace\r\ndb0:keys=1\r\n"));
 }
 
 bool gate_config_get(struct gate *g, size_t at, const char **out_name, char *out_value, size_t value_max)
@@ -169,7 +177,8 @@ enum status gate_config_set(struct gate *g, const char *name, const char *value,
 {
     ASSERT(strcmp(name, "request-timeout-ms") == 0);
     uint64_t v;
-    if (!bytes_to_u64(bytes_str(value), &v)) return error_set(err, ST_INVALID, "argument couldn't be parsed into an integer");
+    if (!bytes_to_u64(bytes_str(value), &v))
+        return error_set(err, ST_INVALID, "argument couldn't be parsed into an integer");
     snprintf(g->setting, sizeof g->setting, "%s", value);
     return ST_OK;
 }

@@ -122,6 +122,8 @@ struct gate *gate_new(const struct gate_options *options);
 void gate_stop(struct gate *g);
 void gate_free(struct gate *g);
 void gate_set_self(struct gate *g, uint64_t node_id);
+/* Of requests that name none; those under way keep theirs. */
+void gate_set_timeout(struct gate *g, uint64_t timeout_ns);
 /* A newer catalog; takes a reference. */
 void gate_set_catalog(struct gate *g, struct catalog *c);
 /* News of who leads: from a replica here, or from meta. Requests sent elsewhere are sent again at once. */

@@ -2,11 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What is relied upon, beside RocksDB's documentation (version 7.8):
- *  - One column family and no write-ahead log: a batch goes into one memtable as a whole, memtables reach the disk in the
- *    order in which they were filled, so a crash leaves the state between two batches.
+ *  - One column family and no write-ahead log: a batch goes into one memtable as a whole, memtables reach the disk in
+ * the order in which they were filled, so a crash leaves the state between two batches.
  *  - no_slowdown: a write that would have to wait fails with Incomplete and has done nothing.
- *  - read_tier: 1 reads memtables and block cache only, and fails with Incomplete rather than do I/O; 2 leaves memtables
- *    out when there were writes without log, so it sees what is in files, that is, what is durable.
+ *  - read_tier: 1 reads memtables and block cache only, and fails with Incomplete rather than do I/O; 2 leaves
+ * memtables out when there were writes without log, so it sees what is in files, that is, what is durable.
+ *    Reading from memory alone has two bugs there, and what is done about them:
+ *    A get whose file is not open returns OK and an empty value (facebook/rocksdb #12443). So all files are always open
+ *    (max_open_files -1), each once it is there; files are large, to be few.
+ *    An iterator that meets a block which is not in memory remembers Incomplete, but forgets it when it then skips rows
+ *    under a range tombstone by seeking (MergingIterator::SeekForPrevImpl, SeekImpl), and leaves out rows. So each step
+ *    counts the look-ups in the block cache that found nothing: the iterator is not ready once there was one.
  *  - In an ingested file a range tombstone and the rows have the same sequence number, and a tombstone hides only lower
  *    ones (db/range_del_aggregator.h), so the rows of the file stay.
  *  - rocksdb_delete_file_in_range drops files up to and including its end key: see below_key. */
@@ -18,6 +24,7 @@
 #include "base/diag.h"
 #include "base/mem.h"
 #include "store/engine_internal.h"
+#include "store/engine_rocks_extra.h"
 
 #define INGEST_PREFIX "ingest-"
 
@@ -25,12 +32,11 @@ enum {
     READ_TIER_MEMORY = 1,
     READ_TIER_PERSISTED = 2,
     LOG_LEVEL_WARN = 2,
-    OPEN_FILES_MAX = 512,
     BACKGROUND_JOBS_MAX = 2, /* one flush, one compaction */
     L0_FILES_COMPACT = 4,    /* runs of rows that a read may have to look into … */
     L0_FILES_SLOWDOWN = 16,  /* … before writes are refused at times … */
     L0_FILES_STOP = 24,      /* … and always */
-    FILE_BYTES = 32 << 20,
+    FILE_BYTES = 64 << 20,
     BLOCK_BYTES = 4096,
     BATCH_KEEP_BYTES = 4 << 20, /* the write batch's buffer is given back above this */
 };
@@ -54,6 +60,9 @@ struct rocks_iter {
     rocksdb_iterator_t *it;
     rocksdb_readoptions_t *read; /* points at lo and hi */
     struct buf bounds;           /* lo, then hi */
+    bool memory;                 /* ENGINE_MEMORY … */
+    bool cold;                   /* … which was not enough to make it … */
+    bool not_ready;              /* … or for its last move */
 };
 
 struct rocks_ingest {
@@ -66,25 +75,22 @@ struct rocks_ingest {
 
 /* ---- errors ---- */
 
-static bool starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
 
 /* Takes RocksDB's text (NULL: none) and makes it a status. `incomplete` is what "would have to wait" means here. */
 static enum status take_error(char *text, enum status incomplete, const char *doing, struct error *err)
 {
     if (text == NULL) return ST_OK;
     enum status st = ST_IO;
-    if (starts(text, "Result incomplete"))
-        st = incomplete;
-    else if (starts(text, "Corruption"))
-        st = ST_CORRUPT;
-    else if (starts(text, "Invalid argument"))
-        st = ST_INVALID;
-    else if (strstr(text, "No space left") != NULL)
-        st = ST_DISK_FULL;
-    if (st == ST_NOT_READY || st == ST_BUSY)
-        error_set(err, st, "%s", doing);
-    else
-        error_set(err, st, "%s: %s", doing, text);
+    if (starts(text, "Result incomplete")) st = incomplete;
+    else if (starts(text, "Corruption")) st = ST_CORRUPT;
+    else if (starts(text, "Invalid argument")) st = ST_INVALID;
+    else if (strstr(text, "No space left") != NULL) st = ST_DISK_FULL;
+    if (st == ST_NOT_READY || st == ST_BUSY) error_set(err, st, "%s", doing);
+    else error_set(err, st, "%s: %s", doing, text);
     rocksdb_free(text);
     return st;
 }
@@ -125,7 +131,7 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
     rocksdb_options_t *p = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(p, 1);
     rocksdb_options_set_paranoid_checks(p, 1);
-    rocksdb_options_set_max_open_files(p, OPEN_FILES_MAX);
+    rocksdb_options_set_max_open_files(p, -1); /* all: see above */
     rocksdb_options_set_max_background_jobs(p, BACKGROUND_JOBS_MAX);
     rocksdb_options_set_allow_concurrent_memtable_write(p, 0);
     rocksdb_options_set_enable_write_thread_adaptive_yield(p, 0);
@@ -137,7 +143,8 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
     rocksdb_options_set_level0_stop_writes_trigger(p, L0_FILES_STOP);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(p, 1);
     rocksdb_options_set_target_file_size_base(p, FILE_BYTES);
-    rocksdb_options_set_max_bytes_for_level_base(p, MAX(o->write_buffer_bytes * L0_FILES_COMPACT, (uint64_t)FILE_BYTES));
+    rocksdb_options_set_max_bytes_for_level_base(p,
+                                                 MAX(o->write_buffer_bytes * L0_FILES_COMPACT, (uint64_t)FILE_BYTES));
     rocksdb_options_set_compression(p, rocksdb_lz4_compression);
     rocksdb_options_set_bytes_per_sync(p, 1 << 20); /* so that a file's last sync has little left to do */
     rocksdb_options_set_max_manifest_file_size(p, 16 << 20);
@@ -153,7 +160,8 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
 
     char *text = NULL; /* what the C interface has no function for */
     rocksdb_options_t *full = rocksdb_options_create();
-    rocksdb_get_options_from_string(p, "avoid_flush_during_shutdown=true;memtable_whole_key_filtering=true", full, &text);
+    rocksdb_get_options_from_string(p, "avoid_flush_during_shutdown=true;memtable_whole_key_filtering=true", full,
+                                    &text);
     rocksdb_options_destroy(p);
     if (text != NULL) {
         rocksdb_options_destroy(full);
@@ -223,7 +231,28 @@ static enum status rocks_get_durable(struct engine *base, struct bytes key, stru
     return get(e, e->read_durable, key, out, err);
 }
 
-static void rocks_value_release(struct engine_value *v) { rocksdb_pinnableslice_destroy(v->impl); }
+static void rocks_value_release(struct engine_value *v)
+{
+    rocksdb_pinnableslice_destroy(v->impl);
+}
+
+/* Around each move: a look-up that finds nothing makes the iterator not ready, until it is positioned anew. */
+static uint64_t move_begin(struct engine_iter *base)
+{
+    struct rocks_iter *it = (struct rocks_iter *)base;
+    it->not_ready = false;
+    if (!it->memory) return 0;
+    rocks_count_misses(true);
+    return rocks_misses();
+}
+
+static void move_end(struct engine_iter *base, uint64_t misses)
+{
+    struct rocks_iter *it = (struct rocks_iter *)base;
+    if (!it->memory) return;
+    it->not_ready = it->cold || rocks_misses() != misses;
+    rocks_count_misses(false);
+}
 
 static struct engine_iter *rocks_iter_new(struct engine *base, const struct engine_snapshot *s, struct bytes lo,
                                           struct bytes hi, enum engine_read mode)
@@ -238,36 +267,75 @@ static struct engine_iter *rocks_iter_new(struct engine *base, const struct engi
     const char *p = (const char *)it->bounds.p;
     if (lo.n != 0) rocksdb_readoptions_set_iterate_lower_bound(it->read, p, lo.n);
     if (hi.n != 0) rocksdb_readoptions_set_iterate_upper_bound(it->read, p + lo.n, hi.n);
-    if (mode == ENGINE_MEMORY) rocksdb_readoptions_set_read_tier(it->read, READ_TIER_MEMORY);
+    it->memory = mode == ENGINE_MEMORY;
+    if (it->memory) rocksdb_readoptions_set_read_tier(it->read, READ_TIER_MEMORY);
     if (s != NULL) {
         rocksdb_readoptions_set_snapshot(it->read, (const rocksdb_snapshot_t *)s);
         if (mode == ENGINE_DISK) rocksdb_readoptions_set_fill_cache(it->read, 0);
     }
+    uint64_t misses = move_begin(&it->base);
     it->it = rocksdb_create_iterator(e->db, it->read);
+    move_end(&it->base, misses);
+    it->cold = it->not_ready;
     return &it->base;
 }
 
-static rocksdb_iterator_t *inner(const struct engine_iter *it) { return ((const struct rocks_iter *)it)->it; }
+static rocksdb_iterator_t *inner(const struct engine_iter *it)
+{
+    return ((const struct rocks_iter *)it)->it;
+}
 
-static void rocks_iter_first(struct engine_iter *it) { rocksdb_iter_seek_to_first(inner(it)); }
-static void rocks_iter_last(struct engine_iter *it) { rocksdb_iter_seek_to_last(inner(it)); }
-static void rocks_iter_next(struct engine_iter *it) { rocksdb_iter_next(inner(it)); }
-static void rocks_iter_prev(struct engine_iter *it) { rocksdb_iter_prev(inner(it)); }
-static bool rocks_iter_valid(const struct engine_iter *it) { return rocksdb_iter_valid(inner(it)); }
+static void rocks_iter_first(struct engine_iter *it)
+{
+    uint64_t misses = move_begin(it);
+    rocksdb_iter_seek_to_first(inner(it));
+    move_end(it, misses);
+}
+
+static void rocks_iter_last(struct engine_iter *it)
+{
+    uint64_t misses = move_begin(it);
+    rocksdb_iter_seek_to_last(inner(it));
+    move_end(it, misses);
+}
 
 static void rocks_iter_seek(struct engine_iter *it, struct bytes key)
 {
+    uint64_t misses = move_begin(it);
     rocksdb_iter_seek(inner(it), (const char *)key.p, key.n);
+    move_end(it, misses);
 }
 
 static void rocks_iter_seek_prev(struct engine_iter *it, struct bytes key)
 {
+    uint64_t misses = move_begin(it);
     rocksdb_iter_seek_for_prev(inner(it), (const char *)key.p, key.n);
+    move_end(it, misses);
+}
+
+static void rocks_iter_next(struct engine_iter *it)
+{
+    uint64_t misses = move_begin(it);
+    rocksdb_iter_next(inner(it));
+    move_end(it, misses);
+}
+
+static void rocks_iter_prev(struct engine_iter *it)
+{
+    uint64_t misses = move_begin(it);
+    rocksdb_iter_prev(inner(it));
+    move_end(it, misses);
+}
+
+static bool rocks_iter_valid(const struct engine_iter *it)
+{
+    return !((const struct rocks_iter *)it)->not_ready && rocksdb_iter_valid(inner(it));
 }
 
 static enum status rocks_iter_status(const struct engine_iter *it, struct error *err)
 {
     char *text = NULL;
+    if (((const struct rocks_iter *)it)->not_ready) return error_set(err, ST_NOT_READY, "engine scan");
     rocksdb_iter_get_error(inner(it), &text);
     return take_error(text, ST_NOT_READY, "engine scan", err);
 }
@@ -426,7 +494,10 @@ static void ingest_free(struct rocks_ingest *g)
     mem_free(g);
 }
 
-static void rocks_ingest_abort(struct engine_ingest *g) { ingest_free((struct rocks_ingest *)g); }
+static void rocks_ingest_abort(struct engine_ingest *g)
+{
+    ingest_free((struct rocks_ingest *)g);
+}
 
 static enum status rocks_ingest_new(struct engine *base, struct engine_ingest **out, struct error *err)
 {
@@ -504,8 +575,8 @@ static void rocks_stats(struct engine *base, struct engine_stats *out)
     out->rows_estimate = property(e, "rocksdb.estimate-num-keys");
     out->compactions_running = property(e, "rocksdb.num-running-compactions");
     out->flushes = atomic_load(&e->flushes);
-    out->write_stopped =
-        property(e, "rocksdb.is-write-stopped") != 0 || property(e, "rocksdb.actual-delayed-write-rate") != 0;
+    out->write_stopped = property(e, "rocksdb.is-write-stopped") != 0 ||
+                         property(e, "rocksdb.actual-delayed-write-rate") != 0;
 }
 
 static const struct engine_ops rocks_ops = {

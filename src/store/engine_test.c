@@ -63,7 +63,10 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) { return remove(path); }
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    return remove(path);
+}
 
 static int tear_down(void **state)
 {
@@ -81,7 +84,10 @@ static int tear_down(void **state)
 
 /* ---- helpers ---- */
 
-static struct bytes s(const char *text) { return bytes_str(text); }
+static struct bytes s(const char *text)
+{
+    return bytes_str(text);
+}
 
 /* "key=value" puts, "-key" deletes, "-lo..hi" deletes a range; words apart by blanks. */
 static void fill(struct engine_batch *b, const char *script)
@@ -110,7 +116,10 @@ static void put(struct fixture *f, const char *script)
     engine_batch_free(b);
 }
 
-static void flush(struct fixture *f) { assert_int_equal(engine_flush(f->e, NULL), ST_OK); }
+static void flush(struct fixture *f)
+{
+    assert_int_equal(engine_flush(f->e, NULL), ST_OK);
+}
 
 static void assert_got(enum status st, struct engine_value *v, const char *expected)
 {
@@ -138,7 +147,8 @@ static void assert_durable(struct fixture *f, const char *key, const char *expec
 }
 
 /* "k=v k=v …" of [lo, hi); the caller frees it. */
-static char *rows_of(struct fixture *f, const struct engine_snapshot *snap, const char *lo, const char *hi, bool reverse)
+static char *rows_of(struct fixture *f, const struct engine_snapshot *snap, const char *lo, const char *hi,
+                     bool reverse)
 {
     struct buf b = {0};
     struct engine_iter *it = engine_iter_new(f->e, snap, s(lo), s(hi), ENGINE_DISK);
@@ -164,7 +174,10 @@ static void assert_rows(struct fixture *f, const struct engine_snapshot *snap, c
     mem_free(got);
 }
 
-static void assert_all(struct fixture *f, const char *expected) { assert_rows(f, NULL, "", "", false, expected); }
+static void assert_all(struct fixture *f, const char *expected)
+{
+    assert_rows(f, NULL, "", "", false, expected);
+}
 
 /* ---- rows ---- */
 
@@ -192,7 +205,8 @@ static void keys_and_values_are_any_bytes(void **state)
     struct engine_batch *b = engine_batch_new();
     uint8_t *big = mem_alloc(300000);
     memset(big, 0x5a, 300000);
-    for (size_t i = 0; i < ARRAY_COUNT(keys); i++) engine_batch_put(b, bytes_of(keys[i], lengths[i]), bytes_of(&i, sizeof i));
+    for (size_t i = 0; i < ARRAY_COUNT(keys); i++)
+        engine_batch_put(b, bytes_of(keys[i], lengths[i]), bytes_of(&i, sizeof i));
     engine_batch_put(b, s("big"), bytes_of(big, 300000));
     assert_int_equal(engine_batch_count(b), ARRAY_COUNT(keys) + 1);
     assert_int_equal(engine_write(f->e, b, NULL), ST_OK);
@@ -249,17 +263,15 @@ static void seeks_find_the_nearest_row_in_bounds(void **state)
     static const struct {
         const char *key, *next, *prev;
     } cases[] = {
-        {"a", "d", NULL}, {"c", "d", NULL}, {"d", "d", "d"}, {"e", "f", "d"},   {"f", "f", "f"},
+        {"a", "d", NULL}, {"c", "d", NULL}, {"d", "d", "d"},  {"e", "f", "d"}, {"f", "f", "f"},
         {"g", NULL, "f"}, {"h", NULL, "f"}, {"z", NULL, "f"}, {"", "d", NULL},
     };
     struct engine_iter *it = engine_iter_new(f->e, NULL, s("c"), s("h"), ENGINE_DISK);
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         for (int down = 0; down < 2; down++) {
             const char *expected = down ? cases[i].prev : cases[i].next;
-            if (down)
-                engine_iter_seek_prev(it, s(cases[i].key));
-            else
-                engine_iter_seek(it, s(cases[i].key));
+            if (down) engine_iter_seek_prev(it, s(cases[i].key));
+            else engine_iter_seek(it, s(cases[i].key));
             assert_int_equal(engine_iter_valid(it), expected != NULL);
             if (expected != NULL) assert_true(bytes_equal(engine_iter_key(it), s(expected)));
         }
@@ -351,7 +363,8 @@ static void memory_reads_never_go_to_the_disk(void **state)
         put_be32(key, i);
         engine_batch_put(b, bytes_of(key, 4), bytes_of(key, 4));
     }
-    while (engine_write(f->e, b, NULL) == ST_BUSY) {}
+    while (engine_write(f->e, b, NULL) == ST_BUSY) {
+    }
     engine_batch_free(b);
     flush(f);
     reopen(f);
@@ -542,7 +555,10 @@ static void a_checkpoint_is_a_whole_engine(void **state)
     assert_all(f, "a=1 b=2 c=2");
 }
 
-static bool skip_key(void *ctx, struct bytes key, struct bytes value) { return bytes_equal(key, s(ctx)); }
+static bool skip_key(void *ctx, struct bytes key, struct bytes value)
+{
+    return bytes_equal(key, s(ctx));
+}
 
 static void checksums_depend_on_rows_alone(void **state)
 {
@@ -608,7 +624,8 @@ static void a_damaged_file_is_found(void **state)
         return;
     }
     struct buf cmd = {0}; /* in the first block of every file */
-    buf_printf(&cmd, "for f in %s/*.sst; do printf XXXX | dd of=$f bs=1 seek=8 conv=notrunc status=none; done", f->engine_dir);
+    buf_printf(&cmd, "for f in %s/*.sst; do printf XXXX | dd of=$f bs=1 seek=8 conv=notrunc status=none; done",
+               f->engine_dir);
     buf_put_u8(&cmd, 0);
     assert_int_equal(system((char *)cmd.p), 0);
     buf_deinit(&cmd);
@@ -623,8 +640,8 @@ static void a_damaged_file_is_found(void **state)
     engine_iter_free(it);
 }
 
-/* The twin's disk fails at every operation in turn; what the next opening finds is the state after some batch that is not
- * before the last flush known to be done. */
+/* The twin's disk fails at every operation in turn; what the next opening finds is the state after some batch that is
+ * not before the last flush known to be done. */
 static void the_twin_survives_a_power_cut_at_every_operation(void **state)
 {
     struct fixture *f = *state;
@@ -659,7 +676,8 @@ static void the_twin_survives_a_power_cut_at_every_operation(void **state)
         if (engine_get(e, s("applied"), ENGINE_DISK, &v, NULL) == ST_OK) found = get_u64(v.bytes.p);
         engine_value_release(&v);
         if (found < flushed || found > written)
-            fail_msg("cut %u: found %u of %u to %u", (unsigned)cut, (unsigned)found, (unsigned)flushed, (unsigned)written);
+            fail_msg("cut %u: found %u of %u to %u", (unsigned)cut, (unsigned)found, (unsigned)flushed,
+                     (unsigned)written);
         engine_close(e);
         test_env_free(t);
         if (done) break;
@@ -667,8 +685,11 @@ static void the_twin_survives_a_power_cut_at_every_operation(void **state)
     }
 }
 
-#define BOTH(test)                                                                                                     \
-    {"rocks: " #test, test, set_up, tear_down, NULL}, { "twin: " #test, test, set_up, tear_down, (void *)"twin" }
+#define BOTH(test)                                              \
+    {"rocks: " #test, test, set_up, tear_down, NULL},           \
+    {                                                           \
+        "twin: " #test, test, set_up, tear_down, (void *)"twin" \
+    }
 
 int main(void)
 {

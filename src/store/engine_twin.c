@@ -2,14 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Rows have versions with the number of the batch that wrote them, as many as open snapshots, iterators and the last
- * flush can see. What was written since the last flush is also kept as a list of operations; a flush appends that to the
- * file, and so a crash goes back to a flush, between two batches.
- * Its troubles, drawn from options.seed: it refuses writes for a while, flushes by itself, writes its file anew, answers
- * that rows are not in memory, and its file drops take some of the rows only, at once and for every reader.
+ * flush can see. What was written since the last flush is also kept as a list of operations; a flush appends that to
+ * the file, and so a crash goes back to a flush, between two batches. Its troubles, drawn from options.seed: it refuses
+ * writes for a while, flushes by itself, writes its file anew, answers that rows are not in memory, and its file drops
+ * take some of the rows only, at once and for every reader.
  *
  * There is one thread, but a simulated worker gives way to others within each file operation. So whoever uses the file
- * holds `file_used`, and whatever is done with the rows is done between two file operations. Calls from the loop write no
- * file: a flush that is to begin there freezes what there is to flush, and the next call from a worker writes it. */
+ * holds `file_used`, and whatever is done with the rows is done between two file operations. Calls from the loop write
+ * no file: a flush that is to begin there freezes what there is to flush, and the next call from a worker writes it. */
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
@@ -27,6 +27,7 @@ enum {
     THAW_ONE_IN = 3,      /* calls of workers that find something frozen */
     REWRITE_ONE_IN = 40,  /* flushes */
     BUFFERS_MAX = 3,
+    TAKE_TRIES_MAX = 1000,
     REWRITE_BYTES = 64 << 10,
     DELTA_KEEP_BYTES = 1 << 20,
 };
@@ -49,9 +50,9 @@ struct twin {
     struct ordered rows; /* value: the newest struct version */
     struct list snapshots;
     uint64_t seq, flushed_seq;
-    struct buf delta;    /* operations not yet flushed, after … */
-    struct buf frozen;   /* … those up to frozen_seq, whose flush is due … */
-    uint64_t frozen_seq; /* … (UINT64_MAX: none) … */
+    struct buf delta;      /* operations not yet flushed, after … */
+    struct buf frozen;     /* … those up to frozen_seq, whose flush is due … */
+    uint64_t frozen_seq;   /* … (UINT64_MAX: none) … */
     uint64_t flushing_seq; /* … and those up to here, being written (UINT64_MAX: none) */
     struct twin_file file;
     char *dir;
@@ -145,7 +146,8 @@ static const struct version *visible(const struct ordered_row *row, uint64_t seq
 }
 
 /* Calls fn for each row of [lo, hi); it may free the row. */
-static void each_row(struct twin *t, struct bytes lo, struct bytes hi, void (*fn)(struct twin *t, struct ordered_row *row))
+static void each_row(struct twin *t, struct bytes lo, struct bytes hi,
+                     void (*fn)(struct twin *t, struct ordered_row *row))
 {
     struct ordered_place place = ordered_seek(&t->rows, lo);
     struct buf key = {0};
@@ -155,16 +157,20 @@ static void each_row(struct twin *t, struct bytes lo, struct bytes hi, void (*fn
         buf_clear(&key);
         buf_put_bytes(&key, ordered_key(row));
         fn(t, row);
-        if (t->rows.changes == changes)
-            ordered_next(&t->rows, &place);
-        else
-            place = ordered_seek(&t->rows, buf_view(&key)); /* the row is gone */
+        if (t->rows.changes == changes) ordered_next(&t->rows, &place);
+        else place = ordered_seek(&t->rows, buf_view(&key)); /* the row is gone */
     }
     buf_deinit(&key);
 }
 
-static void set_deleted(struct twin *t, struct ordered_row *row) { set(t, row, (struct bytes){0}, true); }
-static void prune_row(struct twin *t, struct ordered_row *row) { prune(t, row); }
+static void set_deleted(struct twin *t, struct ordered_row *row)
+{
+    set(t, row, (struct bytes){0}, true);
+}
+static void prune_row(struct twin *t, struct ordered_row *row)
+{
+    prune(t, row);
+}
 
 /* Does the operations as batch t->seq. False: these are none. */
 static bool apply(struct twin *t, struct bytes ops)
@@ -252,14 +258,22 @@ static enum status append(struct twin *t, struct bytes ops, struct error *err)
     return disk_failed(t, st, &own);
 }
 
-/* Workers: waits until nobody else uses the file. A sync of the directory is a way to let time pass. */
-static void take_file(struct twin *t)
+/* Workers: waits until nobody else uses the file. A sync of the directory is a way to let time pass. ST_BUSY: it does
+ * not pass for the others, as the caller is the loop. */
+static enum status take_file(struct twin *t, struct error *err)
 {
-    while (t->file_used) (void)env_dir_sync(t->base.env, t->dir, NULL);
+    for (unsigned i = 0; t->file_used; i++) {
+        if (i == TAKE_TRIES_MAX) return error_set(err, ST_BUSY, "the twin's file is in use");
+        (void)env_dir_sync(t->base.env, t->dir, NULL);
+    }
     t->file_used = true;
+    return ST_OK;
 }
 
-static void give_file(struct twin *t) { t->file_used = false; }
+static void give_file(struct twin *t)
+{
+    t->file_used = false;
+}
 
 static void freeze(struct twin *t)
 {
@@ -277,10 +291,8 @@ static void prune_all(struct twin *t, struct bytes ops)
     struct engine_op op;
     while (engine_op_next(&r, &op)) {
         struct ordered_row *row;
-        if (op.kind == ENGINE_OP_DELETE_RANGE)
-            each_row(t, op.a, op.b, prune_row);
-        else if ((row = ordered_find(&t->rows, op.a)) != NULL)
-            prune(t, row);
+        if (op.kind == ENGINE_OP_DELETE_RANGE) each_row(t, op.a, op.b, prune_row);
+        else if ((row = ordered_find(&t->rows, op.a)) != NULL) prune(t, row);
     }
 }
 
@@ -314,13 +326,17 @@ static enum status twin_flush(struct engine *base, struct error *err)
 {
     struct twin *t = (struct twin *)base;
     t->flushes++;
-    take_file(t);
-    enum status st = flush_all(t, err);
+    enum status st = take_file(t, err);
+    if (st != ST_OK) return st;
+    st = flush_all(t, err);
     give_file(t);
     return st;
 }
 
-/* A worker came by: the engine's own thread may do something, and reading takes time. */
+static void nothing(void *ctx, const char *name) {}
+
+/* A worker came by: the engine's own thread may do something, and reading takes time (listing a directory does, too).
+ */
 static void on_worker(struct twin *t)
 {
     if (!t->troubled) return;
@@ -329,7 +345,7 @@ static void on_worker(struct twin *t)
         flush_frozen(t, NULL);
         give_file(t);
     } else {
-        (void)env_dir_sync(t->base.env, t->dir, NULL);
+        (void)env_dir_list(t->base.env, t->dir, nothing, NULL, NULL);
     }
 }
 
@@ -367,7 +383,10 @@ static void lend(struct twin *t, const struct version *v, struct engine_value *o
     *out = (struct engine_value){bytes_of(copy, v->n), &t->base, copy};
 }
 
-static void twin_value_release(struct engine_value *v) { mem_free(v->impl); }
+static void twin_value_release(struct engine_value *v)
+{
+    mem_free(v->impl);
+}
 
 static enum status get(struct twin *t, struct bytes key, uint64_t seq, struct engine_value *out)
 {
@@ -393,7 +412,6 @@ static enum status twin_get(struct engine *base, struct bytes key, enum engine_r
 static enum status twin_get_durable(struct engine *base, struct bytes key, struct engine_value *out, struct error *err)
 {
     struct twin *t = (struct twin *)base;
-    on_worker(t);
     return get(t, key, t->flushed_seq, out);
 }
 
@@ -482,7 +500,8 @@ static void twin_iter_first(struct engine_iter *base)
 static void twin_iter_last(struct engine_iter *base)
 {
     struct twin_iter *it = (struct twin_iter *)base;
-    it->place = it->hi.n != 0 ? ordered_seek(&it->t->rows, buf_view(&it->hi)) : (struct ordered_place){it->t->rows.blocks, 0};
+    it->place = it->hi.n != 0 ? ordered_seek(&it->t->rows, buf_view(&it->hi))
+                              : (struct ordered_place){it->t->rows.blocks, 0};
     go_down(it);
 }
 
@@ -509,7 +528,10 @@ static void twin_iter_prev(struct engine_iter *base)
     go_down(it);
 }
 
-static bool twin_iter_valid(const struct engine_iter *it) { return ((const struct twin_iter *)it)->valid; }
+static bool twin_iter_valid(const struct engine_iter *it)
+{
+    return ((const struct twin_iter *)it)->valid;
+}
 
 static enum status twin_iter_status(const struct engine_iter *base, struct error *err)
 {
@@ -517,7 +539,10 @@ static enum status twin_iter_status(const struct engine_iter *base, struct error
     return it->status == ST_OK ? ST_OK : error_set(err, it->status, "engine scan");
 }
 
-static struct bytes twin_iter_key(const struct engine_iter *it) { return buf_view(&((const struct twin_iter *)it)->key); }
+static struct bytes twin_iter_key(const struct engine_iter *it)
+{
+    return buf_view(&((const struct twin_iter *)it)->key);
+}
 
 static struct bytes twin_iter_value(const struct engine_iter *it)
 {
@@ -554,7 +579,6 @@ static void twin_snapshot_release(struct engine *base, struct engine_snapshot *s
 
 /* ---- whole-range work ---- */
 
-
 /* Takes what is on disk of some rows away, as if it were the files' turn; rows in memory stay. */
 static enum status drop_files(struct twin *t, struct bytes lo, struct bytes hi, struct error *err)
 {
@@ -587,8 +611,9 @@ static enum status drop_files(struct twin *t, struct bytes lo, struct bytes hi, 
 static enum status twin_drop_range(struct engine *base, struct bytes lo, struct bytes hi, struct error *err)
 {
     struct twin *t = (struct twin *)base;
-    take_file(t);
-    enum status st = check_broken(t, err);
+    enum status st = take_file(t, err);
+    if (st != ST_OK) return st;
+    st = check_broken(t, err);
     if (st == ST_OK) st = drop_files(t, lo, hi, err);
     if (st == ST_OK) {
         t->seq++;
@@ -646,8 +671,9 @@ static enum status twin_ingest_finish(struct engine_ingest *base, struct bytes l
     struct twin_ingest *g = (struct twin_ingest *)base;
     struct twin *t = g->t;
     struct buf ops = {0};
-    take_file(t);
-    enum status st = flush_all(t, err);
+    enum status st = take_file(t, err);
+    if (st != ST_OK) goto out;
+    st = flush_all(t, err);
     t->gate = true;
     if (st == ST_OK) st = flush_all(t, err); /* what came during the first */
     if (st != ST_OK) goto done;
@@ -662,6 +688,7 @@ static enum status twin_ingest_finish(struct engine_ingest *base, struct bytes l
 done:
     t->gate = false;
     give_file(t);
+out:
     buf_deinit(&ops);
     twin_ingest_abort(base);
     return st;
@@ -750,6 +777,13 @@ enum status twin_open(struct env *env, const char *dir, const struct engine_opti
     t->dir = mem_strdup(dir);
     t->frozen_seq = t->flushing_seq = UINT64_MAX;
     enum status st = twin_file_open(env, dir, load, t, &t->file, err);
+    if (st == ST_OK && t->file.bytes > t->file.image_bytes) {
+        /* What was read may be in the page cache only (a failed sync leaves clean pages): it is not built upon. */
+        struct buf b = {0};
+        image(t, &b);
+        st = twin_file_rewrite(&t->file, buf_view(&b), err);
+        buf_deinit(&b);
+    }
     if (st != ST_OK) {
         twin_close(&t->base);
         return st;

@@ -5,7 +5,8 @@
 #include "base/mem.h"
 #include "base/status.h"
 
-/* The first eight bytes of the key as a number: where two differ they order the keys, where not the keys are compared. */
+/* The first eight bytes of the key as a number: where two differ they order the keys, where not the keys are compared.
+ */
 struct slot {
     uint64_t prefix;
     struct ordered_row *row;
@@ -39,20 +40,16 @@ struct ordered_place ordered_seek(const struct ordered *o, struct bytes key)
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
         const struct ordered_block *b = o->top[mid].block;
-        if (slot_below(&b->slots[b->count - 1], prefix, key))
-            lo = mid + 1;
-        else
-            hi = mid;
+        if (slot_below(&b->slots[b->count - 1], prefix, key)) lo = mid + 1;
+        else hi = mid;
     }
     if (lo == o->blocks) return (struct ordered_place){lo, 0};
     const struct ordered_block *b = o->top[lo].block;
     unsigned l = 0, h = b->count - 1; /* the last one is known not to be below */
     while (l < h) {
         unsigned mid = (l + h) / 2;
-        if (slot_below(&b->slots[mid], prefix, key))
-            l = mid + 1;
-        else
-            h = mid;
+        if (slot_below(&b->slots[mid], prefix, key)) l = mid + 1;
+        else h = mid;
     }
     return (struct ordered_place){lo, l};
 }

@@ -1,12 +1,12 @@
 /* rows.c - the bounded table of a store's newest rows, in front of the engine.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The table is a linear hash table (Litwin, 1980): a row more than buckets splits one bucket, so growing never stops the
- * loop. Rows are in one of two lists: clean (in the order of CLOCK, the next to look at first) or dirty. A row that is
- * being fetched is in the table, and in neither list: whoever changes it meanwhile cuts it off from its fetch.
+ * The table is a linear hash table (Litwin, 1980): a row more than buckets splits one bucket, so growing never stops
+ * the loop. Rows are in one of two lists: clean (in the order of CLOCK, the next to look at first) or dirty. A row that
+ * is being fetched is in the table, and in neither list: whoever changes it meanwhile cuts it off from its fetch.
  *
- * Range deletions not yet flushed are a list. Putting one drops the rows of its range from the table, dirty ones, too; so
- * every dirty row in a range came after it, and a batch is: the ranges, then the dirty rows. */
+ * Range deletions not yet flushed are a list. Putting one drops the rows of its range from the table, dirty ones, too;
+ * so every dirty row in a range came after it, and a batch is: the ranges, then the dirty rows. */
 #include "store/rows.h"
 
 #include <stdlib.h>
@@ -110,9 +110,18 @@ struct rows {
 
 /* ---- the table ---- */
 
-static struct bytes key_of(const struct row *w) { return bytes_of(w->bytes, w->key_n); }
-static struct bytes value_of(const struct row *w) { return bytes_of(w->value, w->value_n); }
-static bool is_outside(const struct row *w) { return w->value != w->bytes + w->key_n; }
+static struct bytes key_of(const struct row *w)
+{
+    return bytes_of(w->bytes, w->key_n);
+}
+static struct bytes value_of(const struct row *w)
+{
+    return bytes_of(w->value, w->value_n);
+}
+static bool is_outside(const struct row *w)
+{
+    return w->value != w->bytes + w->key_n;
+}
 
 static uint64_t cost(const struct row *w)
 {
@@ -154,7 +163,10 @@ static void split_bucket(struct rows *r)
     if (++r->buckets == 2 * r->low_buckets) r->low_buckets *= 2;
 }
 
-static uint32_t hash_of(const struct rows *r, struct bytes key) { return (uint32_t)hash64(key, r->seed); }
+static uint32_t hash_of(const struct rows *r, struct bytes key)
+{
+    return (uint32_t)hash64(key, r->seed);
+}
 
 static struct row *find(const struct rows *r, struct bytes key, uint32_t hash)
 {
@@ -196,8 +208,8 @@ static void evict_one(struct rows *r, struct row *w)
     r->stats.evictions++;
 }
 
-/* Makes room for `more` bytes, if clean rows can give it. Bounded: what is left to do is done by the next calls, as each
- * evicts at least as much as it brings in or EVICT_STEPS rows. */
+/* Makes room for `more` bytes, if clean rows can give it. Bounded: what is left to do is done by the next calls, as
+ * each evicts at least as much as it brings in or EVICT_STEPS rows. */
 static void make_room(struct rows *r, uint64_t more)
 {
     unsigned chances = EVICT_STEPS, evictions = EVICT_STEPS;
@@ -224,7 +236,8 @@ static struct row *insert(struct rows *r, struct bytes key, uint32_t hash, size_
     uint32_t room = (uint32_t)(value_n + 7) & ~7u;
     make_room(r, sizeof(struct row) + sizeof(void *) + key.n + room);
     struct row *w = mem_alloc(sizeof *w + key.n + room);
-    *w = (struct row){.hash = hash, .key_n = (uint32_t)key.n, .value_cap = room, .inside_cap = room, .kind = ROW_UNKNOWN};
+    *w = (struct row){
+        .hash = hash, .key_n = (uint32_t)key.n, .value_cap = room, .inside_cap = room, .kind = ROW_UNKNOWN};
     memcpy(w->bytes, key.p, key.n);
     w->value = w->bytes + key.n;
     struct row **head = bucket(r, hash);
@@ -273,8 +286,7 @@ static void write_row(struct rows *r, struct bytes key, enum row_kind kind, stru
     struct row *w = find(r, key, hash);
     if (w == NULL)
         w = insert(r, key, hash, value.n); /* not referenced: a row written once goes before those used again */
-    else
-        w->referenced = true;
+    else w->referenced = true;
     overtake(w);
     set(r, w, kind, value);
     if (w->dirty) return;
@@ -335,8 +347,14 @@ enum status rows_get(struct rows *r, struct bytes key, struct bytes *out)
     return st;
 }
 
-void rows_put(struct rows *r, struct bytes key, struct bytes value) { write_row(r, key, ROW_VALUE, value); }
-void rows_delete(struct rows *r, struct bytes key) { write_row(r, key, ROW_ABSENT, (struct bytes){0}); }
+void rows_put(struct rows *r, struct bytes key, struct bytes value)
+{
+    write_row(r, key, ROW_VALUE, value);
+}
+void rows_delete(struct rows *r, struct bytes key)
+{
+    write_row(r, key, ROW_ABSENT, (struct bytes){0});
+}
 
 static void drop_range(struct rows *r, struct bytes lo, struct bytes hi, bool dirty_too)
 {
@@ -367,7 +385,10 @@ void rows_delete_range(struct rows *r, struct bytes lo, struct bytes hi)
     r->stats.dirty_bytes += RANGE_COST + lo.n + hi.n;
 }
 
-void rows_forget(struct rows *r, struct bytes lo, struct bytes hi) { drop_range(r, lo, hi, false); }
+void rows_forget(struct rows *r, struct bytes lo, struct bytes hi)
+{
+    drop_range(r, lo, hi, false);
+}
 
 /* ---- flushing ---- */
 
@@ -384,10 +405,8 @@ static void drop_ranges(struct rows *r)
 
 static void batch_row(struct rows *r, const struct row *w)
 {
-    if (w->kind == ROW_VALUE)
-        engine_batch_put(r->batch, key_of(w), value_of(w));
-    else
-        engine_batch_delete(r->batch, key_of(w));
+    if (w->kind == ROW_VALUE) engine_batch_put(r->batch, key_of(w), value_of(w));
+    else engine_batch_delete(r->batch, key_of(w));
 }
 
 void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void *ctx)
@@ -398,14 +417,14 @@ void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void
 
 enum status rows_flush(struct rows *r, struct error *err)
 {
-    if (r->before_flush != NULL) r->before_flush(r->before_flush_ctx);
-    if (!rows_dirty(r)) return ST_OK;
-    engine_batch_clear(r->batch);
     enum status st;
+    engine_batch_clear(r->batch);
     if (r->refused) { /* asking with nothing in the hands costs less than gathering it for nothing */
         st = engine_write(r->e, r->batch, err);
         if (st != ST_OK) return st;
     }
+    if (r->before_flush != NULL) r->before_flush(r->before_flush_ctx);
+    if (!rows_dirty(r)) return ST_OK;
     for (size_t i = 0; i < r->ranges_n; i++)
         engine_batch_delete_range(r->batch, buf_view(&r->ranges[i].lo), buf_view(&r->ranges[i].hi));
     for (struct link *k = list_first(&r->dirty); k != NULL; k = list_next(&r->dirty, k)) {
@@ -435,8 +454,14 @@ enum status rows_flush(struct rows *r, struct error *err)
     return ST_OK;
 }
 
-bool rows_dirty(const struct rows *r) { return r->dirty_count != 0 || r->ranges_n != 0; }
-bool rows_full(const struct rows *r) { return r->stats.dirty_bytes > r->dirty_bytes_max; }
+bool rows_dirty(const struct rows *r)
+{
+    return r->dirty_count != 0 || r->ranges_n != 0;
+}
+bool rows_full(const struct rows *r)
+{
+    return r->stats.dirty_bytes > r->dirty_bytes_max;
+}
 
 /* ---- scanning ---- */
 
@@ -474,10 +499,8 @@ static size_t index_below(const struct rows *r, struct bytes key)
     size_t lo = 0, hi = r->index_n;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (bytes_compare(key_of(r->index[mid]), key) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
+        if (bytes_compare(key_of(r->index[mid]), key) < 0) lo = mid + 1;
+        else hi = mid;
     }
     return lo;
 }
@@ -498,10 +521,8 @@ static void skip_deleted(const struct rows *r, struct engine_iter *it, bool reve
 
 static void step(const struct rows *r, struct engine_iter *it, bool reverse)
 {
-    if (reverse)
-        engine_iter_prev(it);
-    else
-        engine_iter_next(it);
+    if (reverse) engine_iter_prev(it);
+    else engine_iter_next(it);
     skip_deleted(r, it, reverse);
 }
 
@@ -547,10 +568,8 @@ enum status rows_scan(struct rows *r, struct bytes lo, struct bytes hi, bool rev
         end = hi.n != 0 ? index_below(r, hi) : r->index_n;
     }
     struct engine_iter *it = engine_iter_new(r->e, NULL, lo, hi, ENGINE_MEMORY);
-    if (reverse)
-        engine_iter_last(it);
-    else
-        engine_iter_first(it);
+    if (reverse) engine_iter_last(it);
+    else engine_iter_first(it);
     skip_deleted(r, it, reverse);
     enum status st = merge(r, it, at, end - at, reverse, each, ctx);
     engine_iter_free(it);
@@ -699,8 +718,8 @@ static void range_done(struct env_job *job)
     free_rows_at_last(r);
 }
 
-enum status rows_fetch_range(struct rows *r, struct bytes lo, struct bytes hi, uint64_t bytes_max, void (*done)(void *ctx),
-                             void *ctx)
+enum status rows_fetch_range(struct rows *r, struct bytes lo, struct bytes hi, uint64_t bytes_max,
+                             void (*done)(void *ctx), void *ctx)
 {
     if (r->fetches >= ROWS_FETCHES_MAX || r->waiters == ROWS_WAITERS_MAX) return ST_OVERLOADED;
     r->fetches++;
@@ -761,4 +780,7 @@ void rows_free(struct rows *r)
     free_rows_at_last(r);
 }
 
-void rows_stats(const struct rows *r, struct rows_stats *out) { *out = r->stats; }
+void rows_stats(const struct rows *r, struct rows_stats *out)
+{
+    *out = r->stats;
+}

@@ -1,18 +1,15 @@
 /* rows.h - the bounded table of a store's newest rows, in front of the engine.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    serves reads and apply from memory; writes go into it and reach the engine in one batch a turn (rows_flush).
- *             It remembers absent rows too, so that a new key costs no engine read.
- * Bound:      limits on bytes; clean rows are evicted by CLOCK, dirty ones stay until flushed. rows_full says that apply
- *             has to pause because the engine refuses writes.
- * Order:      a batch holds whole entries only: the caller puts all rows of an entry, applied row included, between two
- *             calls of rows_flush. Nothing else writes to the engine: rows_scan merges what is dirty, and never flushes, as
- *             it may be called in the middle of an entry.
- * Cost:       a get or put is a look-up in a hash table that grows by one bucket at a time and evicts a bounded number of
- *             rows at a time, so none is long. rows_delete_range and rows_forget look at every row: they are rare.
- * Errors:     what a fetch meets (ST_CORRUPT, ST_IO) is what the next rows_get of the key, or rows_scan of the range,
- *             returns.
- * Threading:  the store's shard. */
+ * Purpose:    serves reads and apply from memory; writes go into it and reach the engine in one batch a turn
+ * (rows_flush). It remembers absent rows too, so that a new key costs no engine read. Bound:      limits on bytes;
+ * clean rows are evicted by CLOCK, dirty ones stay until flushed. rows_full says that apply has to pause because the
+ * engine refuses writes. Order:      a batch holds whole entries only: the caller puts all rows of an entry, applied
+ * row included, between two calls of rows_flush. Nothing else writes to the engine: rows_scan merges what is dirty, and
+ * never flushes, as it may be called in the middle of an entry. Cost:       a get or put is a look-up in a hash table
+ * that grows by one bucket at a time and evicts a bounded number of rows at a time, so none is long. rows_delete_range
+ * and rows_forget look at every row: they are rare. Errors:     what a fetch meets (ST_CORRUPT, ST_IO) is what the next
+ * rows_get of the key, or rows_scan of the range, returns. Threading:  the store's shard. */
 #ifndef CAIRN_STORE_ROWS_H
 #define CAIRN_STORE_ROWS_H
 
@@ -26,12 +23,12 @@ struct rows;
 
 /* Starts two worker threads for fetches. The engine must stay open until rows_free has returned. */
 struct rows *rows_new(struct env_loop *loop, struct engine *e, uint64_t bytes_max, uint64_t dirty_bytes_max);
-/* What is dirty is forgotten. Waits for reads under way; no done runs any more. Some memory goes when the loop has run once
- * more. NULL is fine. */
+/* What is dirty is forgotten. Waits for reads under way; no done runs any more. Some memory goes when the loop has run
+ * once more. NULL is fine. */
 void rows_free(struct rows *r);
 
-/* before_flush runs before each engine batch is made (also the one that rows_scan makes), so that the owner can put the
- * rows that have to be in the same batch as what it wrote: the applied row. It may call rows_put and rows_delete only. */
+/* before_flush runs before each engine batch is made, so that the owner can put the rows that have to be in the same
+ * batch as what it wrote: the applied row. It may call rows_put and rows_delete only. */
 void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void *ctx);
 
 /* ST_OK (borrowed until the next call on r), ST_NOT_FOUND, ST_NOT_READY (then fetch), ST_CORRUPT, ST_IO. */
@@ -41,15 +38,17 @@ void rows_delete(struct rows *r, struct bytes key);
 /* [lo, hi), in order with the puts and deletes around it; also forgets rows held in memory. */
 void rows_delete_range(struct rows *r, struct bytes lo, struct bytes hi);
 
-/* Fetches the row on a worker into the table; done runs on the loop, always later, once. Fetches of one key share a read. A
- * row that was put, deleted or forgotten meanwhile stays so. ST_OK, or ST_OVERLOADED at once (done does not run). */
+/* Fetches the row on a worker into the table; done runs on the loop, always later, once. Fetches of one key share a
+ * read. A row that was put, deleted or forgotten meanwhile stays so. ST_OK, or ST_OVERLOADED at once (done does not
+ * run). */
 enum status rows_fetch(struct rows *r, struct bytes key, void (*done)(void *ctx), void *ctx);
 /* Reads the rows of [lo, hi) on a worker so that the engine has their blocks in memory; at most bytes_max of them. */
-enum status rows_fetch_range(struct rows *r, struct bytes lo, struct bytes hi, uint64_t bytes_max, void (*done)(void *ctx),
-                             void *ctx);
+enum status rows_fetch_range(struct rows *r, struct bytes lo, struct bytes hi, uint64_t bytes_max,
+                             void (*done)(void *ctx), void *ctx);
 
-/* Scans [lo, hi) (dirty rows included; an empty hi: to the end), calls each(ctx, key, value) until it returns false; each
- * must not call r. ST_NOT_READY when blocks are not in memory: some calls may have been made. `reverse` goes from hi down. */
+/* Scans [lo, hi) (dirty rows included; an empty hi: to the end), calls each(ctx, key, value) until it returns false;
+ * each must not call r. ST_NOT_READY when blocks are not in memory: some calls may have been made. `reverse` goes from
+ * hi down. */
 enum status rows_scan(struct rows *r, struct bytes lo, struct bytes hi, bool reverse,
                       bool (*each)(void *ctx, struct bytes key, struct bytes value), void *ctx);
 

@@ -20,9 +20,9 @@
 
 static const struct engine_ops *inner; /* the twin's */
 static struct engine_ops wrapped;
-static bool all_cold;               /* reads from memory are refused */
-static bool all_busy;               /* writes are refused */
-static enum status disk_status;     /* what reads from disk fail with */
+static bool all_cold;           /* reads from memory are refused */
+static bool all_busy;           /* writes are refused */
+static enum status disk_status; /* what reads from disk fail with */
 static unsigned memory_gets;
 
 static enum status wrapped_get(struct engine *e, struct bytes key, enum engine_read mode, struct engine_value *out,
@@ -99,9 +99,18 @@ static void reopen(struct fixture *f, uint64_t seed, uint64_t bytes_max, uint64_
     open_rows(f, bytes_max, dirty_bytes_max);
 }
 
-static struct bytes s(const char *text) { return bytes_str(text); }
-static void put(struct fixture *f, const char *key, const char *value) { rows_put(f->r, s(key), s(value)); }
-static void flush(struct fixture *f) { assert_int_equal(rows_flush(f->r, NULL), ST_OK); }
+static struct bytes s(const char *text)
+{
+    return bytes_str(text);
+}
+static void put(struct fixture *f, const char *key, const char *value)
+{
+    rows_put(f->r, s(key), s(value));
+}
+static void flush(struct fixture *f)
+{
+    assert_int_equal(rows_flush(f->r, NULL), ST_OK);
+}
 
 static void assert_row(struct fixture *f, const char *key, const char *expected)
 {
@@ -118,7 +127,10 @@ static struct rows_stats stats(struct fixture *f)
     return st;
 }
 
-static void count_done(void *ctx) { (*(unsigned *)ctx)++; }
+static void count_done(void *ctx)
+{
+    (*(unsigned *)ctx)++;
+}
 
 static void fetch(struct fixture *f, const char *key, unsigned *done)
 {
@@ -149,7 +161,7 @@ static void rows_are_kept_and_reach_the_engine(void **state)
     rows_delete(f->r, s("b"));
     put(f, "c", "3");
     flush(f);
-    flush(f); /* nothing to do */
+    flush(f);                        /* nothing to do */
     rows_forget(f->r, s(""), s("")); /* now from the engine */
     assert_int_equal(stats(f).count, 0);
     assert_row(f, "a", "2");
@@ -320,7 +332,7 @@ static const struct {
     enum meanwhile what;
     const char *expected;
 } overtakings[] = {
-    {PUT, "new"},        {PUT_AND_FLUSH, "new"}, {PUT_AND_EVICT, "new"},         {DELETE, NULL},
+    {PUT, "new"},         {PUT_AND_FLUSH, "new"},         {PUT_AND_EVICT, "new"}, {DELETE, NULL},
     {DELETE_RANGE, NULL}, {DELETE_RANGE_AND_FLUSH, NULL}, {FORGET, "from below"},
 };
 
@@ -443,7 +455,7 @@ static void what_a_fetch_meets_is_returned(void **state)
     assert_int_equal(rows_scan(f->r, s("c"), s("d"), false, each_counts, &rows), ST_OK); /* another one */
     assert_int_equal(rows_scan(f->r, s("b"), s("d"), false, each_counts, &rows), ST_CORRUPT);
     assert_int_equal(rows_scan(f->r, s("b"), s("d"), false, each_counts, &rows), ST_OK); /* told once */
-    put(f, "a", "2"); /* a new state is good */
+    put(f, "a", "2");                                                                    /* a new state is good */
     assert_row(f, "a", "2");
 }
 
@@ -576,7 +588,10 @@ struct model {
     char value[KEYS][8]; /* "" is absent; keys are "00" … "59" */
 };
 
-static void key_of(unsigned i, char key[12]) { snprintf(key, 12, "%02u", i); }
+static void key_of(unsigned i, char key[12])
+{
+    snprintf(key, 12, "%02u", i);
+}
 
 struct expected {
     const struct model *m;
@@ -700,7 +715,8 @@ static bool crashes_keep_entries_whole(struct fixture *f)
         for (uint64_t i = 1; i <= 1 + round; i++) {
             rows_put(f->r, s("data"), bytes_of(&i, sizeof i));
             rows_put(f->r, s("applied"), bytes_of(&i, sizeof i));
-            while (rows_flush(f->r, NULL) == ST_BUSY) {}
+            while (rows_flush(f->r, NULL) == ST_BUSY) {
+            }
             if (i % 5 == 0 && rows_get(f->r, s("other"), &v) == ST_NOT_READY) /* a worker comes by */
                 engine_get(f->e, s("other"), ENGINE_DISK, &ev, NULL);
         }
@@ -775,13 +791,14 @@ static void real_round(struct env_task *task)
     enum status st = rows_flush(run->r, NULL);
     assert_true(st == ST_OK || st == ST_BUSY);
     if (run->rounds > 0) run->rounds--;
-    if (run->rounds == 0 && run->waiting == 0)
-        env_real_loop_stop(run->loop);
-    else
-        env_post(run->loop, &run->task);
+    if (run->rounds == 0 && run->waiting == 0) env_real_loop_stop(run->loop);
+    else env_post(run->loop, &run->task);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) { return remove(path); }
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    return remove(path);
+}
 
 static void fetches_race_with_writes_on_real_threads(void **state)
 {
@@ -801,7 +818,8 @@ static void fetches_race_with_writes_on_real_threads(void **state)
         run->rounds = 300;
         env_post(run->loop, &run->task);
         env_real_loop_run(run->loop);
-        while (rows_flush(run->r, NULL) == ST_BUSY) {}
+        while (rows_flush(run->r, NULL) == ST_BUSY) {
+        }
         rows_free(run->r);
         assert_int_equal(engine_flush(e, NULL), ST_OK);
         engine_close(e);

@@ -1,8 +1,8 @@
 /* test_env.h - an environment for the tests of the engine and the rows, in which the test decides when things happen.
  * SPDX-License-Identifier: Apache-2.0
  *
- * One loop, whose turns and workers' jobs the test runs one by one; a disk in memory that forgets at a power cut what was
- * not synced, and whose power can go at the n-th operation. Included by tests only. */
+ * One loop, whose turns and workers' jobs the test runs one by one; a disk in memory that forgets at a power cut what
+ * was not synced, and whose power can go at the n-th operation. Included by tests only. */
 #ifndef CAIRN_STORE_TEST_ENV_H
 #define CAIRN_STORE_TEST_ENV_H
 
@@ -36,8 +36,14 @@ struct test_file {
     struct test_inode *inode;
 };
 
-static inline struct test_env *test_env_of(struct env *env) { return (struct test_env *)env; }
-static inline struct test_env *test_env_of_file(struct env_file *f) { return (struct test_env *)f->env; }
+static inline struct test_env *test_env_of(struct env *env)
+{
+    return (struct test_env *)env;
+}
+static inline struct test_env *test_env_of_file(struct env_file *f)
+{
+    return (struct test_env *)f->env;
+}
 
 static enum status test_op(struct test_env *t, struct error *err)
 {
@@ -68,6 +74,9 @@ static enum status test_file_open(struct env *env, const char *path, enum env_op
         if (t->inodes[k].used) continue;
         i = &t->inodes[k];
         i->used = true;
+        buf_clear(&i->data);
+        buf_clear(&i->synced);
+        i->stable[0] = 0;
         strcpy(i->now, path);
     }
     struct test_file *f = mem_zalloc(sizeof *f);
@@ -77,7 +86,10 @@ static enum status test_file_open(struct env *env, const char *path, enum env_op
     return ST_OK;
 }
 
-static void test_file_close(struct env_file *f) { mem_free(f); }
+static void test_file_close(struct env_file *f)
+{
+    mem_free(f);
+}
 
 static enum status test_file_read(struct env_file *f, uint64_t offset, void *out, size_t n, struct error *err)
 {
@@ -124,7 +136,10 @@ static enum status test_file_truncate(struct env_file *f, uint64_t size, struct 
     return ST_OK;
 }
 
-static enum status test_dir_create(struct env *env, const char *path, struct error *err) { return ST_OK; }
+static enum status test_dir_create(struct env *env, const char *path, struct error *err)
+{
+    return ST_OK;
+}
 
 static bool test_in_dir(const char *path, const char *dir)
 {
@@ -138,13 +153,14 @@ static enum status test_dir_sync(struct env *env, const char *path, struct error
     enum status st = test_op(t, err);
     for (size_t k = 0; st == ST_OK && k < TEST_FILES_MAX; k++) {
         struct test_inode *i = &t->inodes[k];
-        if (i->used && (test_in_dir(i->now, path) || test_in_dir(i->stable, path))) memcpy(i->stable, i->now, sizeof i->now);
+        if (i->used && (test_in_dir(i->now, path) || test_in_dir(i->stable, path)))
+            memcpy(i->stable, i->now, sizeof i->now);
     }
     return st;
 }
 
-static enum status test_dir_list(struct env *env, const char *path, void (*each)(void *ctx, const char *name), void *ctx,
-                                 struct error *err)
+static enum status test_dir_list(struct env *env, const char *path, void (*each)(void *ctx, const char *name),
+                                 void *ctx, struct error *err)
 {
     struct test_env *t = test_env_of(env);
     for (size_t k = 0; k < TEST_FILES_MAX; k++)
@@ -264,7 +280,8 @@ static inline void test_power_cut(struct test_env *t)
         if (!i->used) continue;
         if (rng_chance(&t->rng, 2)) memcpy(i->now, i->stable, sizeof i->now);
         memcpy(i->stable, i->now, sizeof i->now);
-        size_t keep = i->data.n > i->synced.n ? i->synced.n + rng_below(&t->rng, i->data.n - i->synced.n + 1) : i->data.n;
+        size_t keep = i->data.n > i->synced.n ? i->synced.n + rng_below(&t->rng, i->data.n - i->synced.n + 1)
+                                              : i->data.n;
         switch (rng_below(&t->rng, 3)) {
         case 0: /* lost */
             buf_clear(&i->data);

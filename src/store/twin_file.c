@@ -147,12 +147,9 @@ enum status twin_file_open(struct env *env, const char *dir, bool (*load)(void *
         if (f.file == NULL) {
             st = load_file(&f, found.numbers[i], load, ctx, err);
             /* An image that a crash cut is never the only one, but for the very first. */
-            if (st == ST_NOT_FOUND && (i + 1 < found.n || found.numbers[i] == 1))
-                st = ST_OK;
-            else if (st == ST_NOT_FOUND)
-                st = error_set(err, ST_CORRUPT, "no image in '%s'", dir);
-            else
-                continue;
+            if (st == ST_NOT_FOUND && (i + 1 < found.n || found.numbers[i] == 1)) st = ST_OK;
+            else if (st == ST_NOT_FOUND) st = error_set(err, ST_CORRUPT, "no image in '%s'", dir);
+            else continue;
         }
         if (st == ST_OK) st = remove_file(&f, found.numbers[i], err);
     }

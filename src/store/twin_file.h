@@ -1,11 +1,11 @@
 /* twin_file.h - what the engine's twin has on disk: an image and what was flushed since, in one file.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    twin-N holds records of operations (engine_internal.h), each appended and synced by one flush; the first one
- *             is an image. When it has grown, an image goes into twin-(N+1) and twin-N is removed.
- * Recovery:   the newest file whose image is whole counts. A bad record at the end is a flush that a crash cut, and is
- *             dropped; one with a good record after it is damage: ST_CORRUPT.
- * Errors:     after a failed append or rewrite the file must not be used any more, but for closing.
+ * Purpose:    twin-N holds records of operations (engine_internal.h), each appended and synced by one flush; the first
+ * one is an image. When it has grown, an image goes into twin-(N+1) and twin-N is removed. Recovery:   the newest file
+ * whose image is whole counts. A bad record at the end is a flush that a crash cut, and is dropped; one with a good
+ * record after it is damage: ST_CORRUPT. Errors:     after a failed append or rewrite the file must not be used any
+ * more, but for closing.
  *
  * A record, little-endian:
  *   offset  size  meaning

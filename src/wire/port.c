@@ -21,7 +21,7 @@ struct unidentified {
 
 struct port {
     struct port_options o;
-    struct env_listener *listener; /* NULL: closed */
+    struct env_listener *listener;
     struct list waiting;
     struct env_timer timer; /* for the oldest; all wait equally long */
     struct port_stats stats;
@@ -217,30 +217,26 @@ uint16_t port_number(const struct port *p)
     return env_listener_port(p->listener);
 }
 
-static void free_if_left(struct port *p)
-{
-    for (enum port_class c = 0; c < PORT_CLASSES; c++)
-        if (p->stats.open[c] > 0) return;
-    mem_free(p);
-}
-
 void port_left(struct port *p, enum port_class c)
 {
+    if (p == NULL) return;
     ASSERT(c < PORT_CLASSES && p->stats.open[c] > 0);
     p->stats.open[c]--;
-    if (p->listener == NULL) free_if_left(p);
+}
+
+void port_set_clients_max(struct port *p, size_t clients_max)
+{
+    p->o.clients_max = clients_max;
 }
 
 void port_close(struct port *p)
 {
     if (p == NULL) return;
-    ASSERT(p->listener != NULL);
     for (struct link *k; (k = list_first(&p->waiting)) != NULL;)
         env_stream_close(unidentified_end(CONTAINER_OF(k, struct unidentified, link)));
     env_timer_stop(&p->timer);
     env_listener_close(p->listener);
-    p->listener = NULL;
-    free_if_left(p);
+    mem_free(p);
 }
 
 void port_stats(const struct port *p, struct port_stats *out)

@@ -378,14 +378,13 @@ static void test_close_keeps_what_was_handed_over(void **state)
     env_stream_write(taken.s, BYTES_LIT("*"));
     fake_client_connect(&waiting, b->loop, "p:1");
     fake_run(b->f);
-    struct port *p = b->port;
-    port_close(p);
+    port_close(b->port);
     b->port = NULL;
     fake_client_connect(&after, b->loop, "p:1");
     fake_run(b->f);
     assert_true(waiting.ended && after.ended && !taken.ended);
     env_stream_close(b->taken[PORT_RESP][0]);
-    port_left(p, PORT_RESP); /* the last one: the port is gone with it */
+    port_left(b->port, PORT_RESP); /* nobody counts any more */
     fake_run(b->f);
     assert_true(taken.ended);
     fake_client_free(&taken);

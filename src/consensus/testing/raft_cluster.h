@@ -1,13 +1,13 @@
 /* raft_cluster.h - a cluster of rafts in one process, with a network, disks and clocks in the hands of a test.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:   drives rafts as a replica would, but lets a test (a script, or a random run) decide what is delivered, synced,
- *            lost and when; and watches every promise of the protocol with an oracle that sees all nodes at once.
- * Checked:   one leader per term; equal (index, term) means equal entries; what is committed never changes and every later
- *            leader has it; at most one node holds a lease at any true moment, and it knows all that was acknowledged; a
- *            read answers at or above what was acknowledged when it came; nobody stamps at or below a time read at before.
- * Errors:    the first breach is kept in cluster.failure; the test looks at it. Nothing is asserted here.
- * Threading: none. Only tests link it. */
+ * Purpose:   drives rafts as a replica would, but lets a test (a script, or a random run) decide what is delivered,
+ * synced, lost and when; and watches every promise of the protocol with an oracle that sees all nodes at once. Checked:
+ * one leader per term; equal (index, term) means equal entries; what is committed never changes and every later leader
+ * has it; at most one node holds a lease at any true moment, and it knows all that was acknowledged; a read answers at
+ * or above what was acknowledged when it came; nobody stamps at or below a time read at before. Errors:    the first
+ * breach is kept in cluster.failure; the test looks at it. Nothing is asserted here. Threading: none. Only tests link
+ * it. */
 #ifndef CAIRN_CONSENSUS_RAFT_CLUSTER_H
 #define CAIRN_CONSENSUS_RAFT_CLUSTER_H
 
@@ -23,8 +23,9 @@ struct cluster_options {
     uint64_t seed;
     struct raft_limits limits;
     uint64_t lease_ns, drift_ns, interval_ns;
-    bool disk_at_once; /* what is written is durable at once */
-    bool keep_log;     /* print what happens into cluster.text */
+    unsigned urgent_one_in; /* of the followers that lose their leader's store, so many campaign at once; 0: none */
+    bool disk_at_once;      /* what is written is durable at once */
+    bool keep_log;          /* print what happens into cluster.text */
 };
 
 enum cluster_message_kind { CLUSTER_RAFT, CLUSTER_BEAT, CLUSTER_STATE };
@@ -85,7 +86,7 @@ struct cluster_node {
     bool snapshot_arrived[CLUSTER_NODES_MAX + 1];
     /* as last printed */
     enum raft_role told_role;
-    uint64_t told_term, told_leader, told_commit;
+    uint64_t told_term, told_leader, told_commit, told_election;
     bool told_suspect;
 };
 
@@ -98,22 +99,23 @@ struct cluster_read {
 struct cluster {
     struct cluster_options options;
     struct rng rng;
-    uint64_t now_ns; /* true time */
+    uint64_t now_ns;                                  /* true time */
     struct cluster_node nodes[CLUSTER_NODES_MAX + 1]; /* by replica id; 0 is unused */
     struct cluster_message *net;
     uint32_t net_count, net_cap;
     uint64_t serial;
     bool cut[CLUSTER_NODES_MAX + 1][CLUSTER_NODES_MAX + 1]; /* from, to */
-    bool cut_raft_only; /* heartbeats of the stores pass through cuts */
-    uint64_t raft_sent;  /* raft messages so far */
+    bool cut_raft_only;                                     /* heartbeats of the stores pass through cuts */
+    uint64_t raft_sent;                                     /* raft messages so far */
     /* the oracle */
     struct map leaders; /* term → node id + 1, as a pointer */
     struct map made;    /* hash of (index, term) → hash of the entry */
     uint64_t committed_term[CLUSTER_LOG_MAX], committed_hash[CLUSTER_LOG_MAX];
-    hlc_t committed_ts[CLUSTER_LOG_MAX];
+    uint64_t committed_in[CLUSTER_LOG_MAX]; /* the term of the first node that knew */
     uint64_t committed; /* the highest index that any node knew committed */
     uint64_t acked;     /* … that a client was told of */
     hlc_t served;       /* the highest time that a lease read was served at */
+    uint64_t served_in; /* … by the leader of this term */
     struct cluster_read reads[64];
     uint32_t read_count;
     uint64_t read_id, reads_done, proposals_done, elections;
@@ -128,7 +130,8 @@ uint64_t cluster_local_ns(const struct cluster *c, unsigned node); /* its own cl
 void cluster_start(struct cluster *c, unsigned node); /* from what its disk holds */
 /* Loses all that is in memory; of the writes not yet durable the first `kept` survive. */
 void cluster_crash(struct cluster *c, unsigned node, uint32_t kept);
-/* The log loses its last `entries` (never below its base), and with lose_vote the vote; to be used on a crashed node. */
+/* The log loses its last `entries` (never below its base), and with lose_vote the vote; to be used on a crashed node.
+ */
 void cluster_damage(struct cluster *c, unsigned node, uint64_t entries, bool lose_vote, bool damaged);
 
 /* Takes the raft's outputs and acts on them; called by all others here. */
@@ -145,8 +148,8 @@ void cluster_beat(struct cluster *c, unsigned node); /* heartbeats due; expiry; 
 
 enum status cluster_propose(struct cluster *c, unsigned node, struct bytes data);
 enum status cluster_read(struct cluster *c, unsigned node);
-unsigned cluster_leader(const struct cluster *c); /* the up leader of the highest term; 0: none */
-void cluster_check(struct cluster *c);            /* what must hold at this very moment */
+unsigned cluster_leader(const struct cluster *c);                /* the up leader of the highest term; 0: none */
+void cluster_check(struct cluster *c);                           /* what must hold at this very moment */
 void cluster_describe(const struct cluster *c, struct buf *out); /* a line per node */
 void cluster_fail(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -17,6 +17,8 @@ struct plan {
     bool crashes, pauses, cuts, changes, transfers, damage, compacts, slow_disks, busy;
     unsigned loss; /* one in, 0: none */
     unsigned delay_max_ms;
+    bool uneven;                         /* some links are slow, others fast */
+    unsigned crash_one_in, start_one_in; /* milliseconds */
 };
 
 static uint64_t ms(uint64_t n)
@@ -39,8 +41,12 @@ static void setup(struct cluster *c, uint64_t seed, struct plan *p)
                        .slow_disks = rng_chance(&r, 3),
                        .busy = rng_chance(&r, 4),
                        .loss = rng_chance(&r, 2) ? (unsigned)rng_between(&r, 5, 50) : 0,
-                       .delay_max_ms = (unsigned)rng_between(&r, 1, rng_chance(&r, 3) ? 40 : 8)};
+                       .delay_max_ms = (unsigned)rng_between(&r, 1, rng_chance(&r, 3) ? 40 : 8),
+                       .uneven = rng_chance(&r, 3),
+                       .crash_one_in = rng_chance(&r, 2) ? 120 : 600,
+                       .start_one_in = rng_chance(&r, 2) ? 5 : 80};
     p->damage = !p->changes && p->crashes && rng_chance(&r, 2);
+    o.urgent_one_in = 3;
     o.voters = p->changes ? (unsigned)rng_between(&r, 1, o.nodes) : o.nodes;
     o.limits = (struct raft_limits){.append_bytes_max = 512,
                                     .inflight_bytes_max = 2048,
@@ -52,6 +58,7 @@ static void setup(struct cluster *c, uint64_t seed, struct plan *p)
                                     .resend_ns = ms(30),
                                     .transfer_ns = ms(150),
                                     .notice_ns = rng_chance(&r, 2) ? 0 : ms(3)};
+    o.keep_log = getenv("CAIRN_RAFT_TRACE") != NULL;
     cluster_init(c, &o);
     for (unsigned i = 1; i <= o.nodes; i++) {
         c->nodes[i].clock_offset_ns = rng_below(&r, ms(100000));
@@ -60,16 +67,24 @@ static void setup(struct cluster *c, uint64_t seed, struct plan *p)
     }
 }
 
+static uint64_t delay_ms(struct cluster *c, const struct plan *p, const struct cluster_message *m, bool faults)
+{
+    uint64_t most = p->delay_max_ms;
+    if (faults && p->uneven) most = hash_u64(c->options.seed ^ (m->from << 8 | m->to)) % 2 ? 60 : 2;
+    return rng_between(&c->rng, 1, most);
+}
+
 static void network(struct cluster *c, const struct plan *p, bool faults)
 {
     for (uint32_t i = 0; i < c->net_count; i++) {
         if (c->net[i].due_ns != 0) continue;
-        c->net[i].due_ns = c->now_ns + ms(rng_between(&c->rng, 1, p->delay_max_ms));
+        c->net[i].due_ns = c->now_ns + ms(delay_ms(c, p, &c->net[i], faults));
         if (!faults || p->loss == 0) continue;
         if (rng_chance(&c->rng, p->loss)) cluster_lose(c, i--);
         else if (rng_chance(&c->rng, p->loss)) {
             cluster_repeat(c, i);
-            c->net[c->net_count - 1].due_ns = c->now_ns + ms(rng_between(&c->rng, 1, 300));
+            c->net[c->net_count - 1].due_ns = c->now_ns +
+                                              ms(rng_between(&c->rng, 1, rng_chance(&c->rng, 2) ? 10 : 300));
         }
     }
     for (uint32_t i = 0; i < c->net_count;) {
@@ -140,11 +155,11 @@ static void faults_of_node(struct cluster *c, const struct plan *p, unsigned i)
 {
     struct cluster_node *n = &c->nodes[i];
     if (!n->up) {
-        if (rng_chance(&c->rng, 60)) cluster_start(c, i);
+        if (rng_chance(&c->rng, p->start_one_in)) cluster_start(c, i);
         return;
     }
     if (c->now_ns < n->paused_until_ns) return;
-    if (p->crashes && rng_chance(&c->rng, 500)) {
+    if (p->crashes && rng_chance(&c->rng, p->crash_one_in)) {
         crash(c, p, i);
         return;
     }
@@ -204,6 +219,11 @@ static void step(struct cluster *c, const struct plan *p, bool faults, bool load
     disks(c, p, faults);
     if (load) clients(c);
     cluster_check(c);
+    if (c->text.n > 0) {
+        fprintf(stderr, "-- %" PRIu64 " ms\n%.*s", (uint64_t)(c->now_ns / NS_PER_MS), (int)c->text.n,
+                (const char *)c->text.p);
+        buf_clear(&c->text);
+    }
 }
 
 static bool agreed(const struct cluster *c)

@@ -24,8 +24,8 @@ void cmd_client_info(struct resp_conn *c, const struct bytes *argv, size_t argc)
 static int client_type(struct bytes name)
 {
     if (bytes_equal_nocase(name, "normal")) return 1;
-    return bytes_equal_nocase(name, "master") || bytes_equal_nocase(name, "replica") || bytes_equal_nocase(name, "slave") ||
-                   bytes_equal_nocase(name, "pubsub")
+    return bytes_equal_nocase(name, "master") || bytes_equal_nocase(name, "replica") ||
+                   bytes_equal_nocase(name, "slave") || bytes_equal_nocase(name, "pubsub")
                ? 2
                : 0;
 }
@@ -181,7 +181,8 @@ void cmd_client_setinfo(struct resp_conn *c, const struct bytes *argv, size_t ar
     if (!is_name && !bytes_equal_nocase(argv[2], "lib-ver")) {
         resp_put_errorf(out, "ERR Unrecognized option '%.*s'", (int)MIN(argv[2].n, 128), (const char *)argv[2].p);
     } else if (!resp_name_valid(argv[3])) {
-        resp_put_errorf(out, "ERR %s cannot contain spaces, newlines or special characters.", is_name ? "lib-name" : "lib-ver");
+        resp_put_errorf(out, "ERR %s cannot contain spaces, newlines or special characters.",
+                        is_name ? "lib-name" : "lib-ver");
     } else {
         resp_conn_set_text(is_name ? &c->lib_name : &c->lib_ver, argv[3]);
         resp_put_ok(out);
@@ -238,12 +239,16 @@ void cmd_client_trackinginfo(struct resp_conn *c, const struct bytes *argv, size
     resp_put_array(out, 0);
 }
 
-void cmd_client_getredir(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_int(resp_conn_out(c), -1); }
+void cmd_client_getredir(struct resp_conn *c, const struct bytes *argv, size_t argc)
+{
+    resp_put_int(resp_conn_out(c), -1);
+}
 
 void cmd_client_caching(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
-    resp_put_errorf(resp_conn_out(c), "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN "
-                                      "or OPTOUT mode enabled");
+    resp_put_errorf(resp_conn_out(c),
+                    "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN "
+                    "or OPTOUT mode enabled");
 }
 
 void cmd_client_pause(struct resp_conn *c, const struct bytes *argv, size_t argc)
@@ -251,4 +256,7 @@ void cmd_client_pause(struct resp_conn *c, const struct bytes *argv, size_t argc
     resp_put_errorf(resp_conn_out(c), "ERR CLIENT PAUSE is not supported");
 }
 
-void cmd_client_unpause(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_ok(resp_conn_out(c)); }
+void cmd_client_unpause(struct resp_conn *c, const struct bytes *argv, size_t argc)
+{
+    resp_put_ok(resp_conn_out(c));
+}

@@ -1,8 +1,8 @@
 /* cmd_cluster.c - CLUSTER: the partition map in Redis Cluster's words.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A node is a "master" of the slots that it leads now, and a "replica" of those of whose partitions it has a copy. Node ids are
- * Cairn's, as 40 hexadecimal digits. */
+ * A node is a "master" of the slots that it leads now, and a "replica" of those of whose partitions it has a copy. Node
+ * ids are Cairn's, as 40 hexadecimal digits. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -14,7 +14,10 @@
 
 #define NODE_ID_DIGITS 40
 
-static void map_of(const struct resp_conn *c, struct gate_map *out) { gate_map(c->door->gate, c->door->config.table, out); }
+static void map_of(const struct resp_conn *c, struct gate_map *out)
+{
+    gate_map(c->door->gate, c->door->config.table, out);
+}
 
 static const struct gate_node *node_of(const struct gate_map *m, uint64_t id)
 {
@@ -36,7 +39,9 @@ static bool parse_node_id(struct bytes text, uint64_t *out)
     if (text.n != NODE_ID_DIGITS) return false;
     for (size_t i = 0; i < text.n; i++) {
         uint8_t ch = text.p[i];
-        int digit = ch >= '0' && ch <= '9' ? ch - '0' : (ch | 0x20) >= 'a' && (ch | 0x20) <= 'f' ? (ch | 0x20) - 'a' + 10 : -1;
+        int digit = ch >= '0' && ch <= '9'                     ? ch - '0'
+                    : (ch | 0x20) >= 'a' && (ch | 0x20) <= 'f' ? (ch | 0x20) - 'a' + 10
+                                                               : -1;
         if (digit < 0 || v >> 60 != 0) return false;
         v = v << 4 | (uint64_t)digit;
     }
@@ -162,7 +167,8 @@ static void put_node_line(struct buf *out, const struct gate_map *m, const struc
     if (master != 0) return;
     for (size_t i = 0; i < m->partition_count;) {
         uint32_t lo = m->partitions[i].slot_lo, hi = lo;
-        for (; i < m->partition_count && m->partitions[i].leader_node == n->node_id && (hi == lo || m->partitions[i].slot_lo == hi);
+        for (; i < m->partition_count && m->partitions[i].leader_node == n->node_id &&
+               (hi == lo || m->partitions[i].slot_lo == hi);
              i++)
             hi = m->partitions[i].slot_hi;
         if (hi == lo) i++;
@@ -228,15 +234,16 @@ void cmd_cluster_info(struct resp_conn *c, const struct bytes *argv, size_t argc
     }
     for (size_t i = 0; i < m.node_count; i++) {
         bool leads = false;
-        for (size_t k = 0; k < m.partition_count; k++) leads = leads || m.partitions[k].leader_node == m.nodes[i].node_id;
+        for (size_t k = 0; k < m.partition_count; k++)
+            leads = leads || m.partitions[k].leader_node == m.nodes[i].node_id;
         leaders += leads;
     }
     buf_printf(&text,
                "cluster_state:%s\r\ncluster_slots_assigned:%u\r\ncluster_slots_ok:%u\r\ncluster_slots_pfail:0\r\n"
                "cluster_slots_fail:%u\r\ncluster_known_nodes:%zu\r\ncluster_size:%zu\r\ncluster_current_epoch:%llu\r\n"
                "cluster_my_epoch:%llu\r\n",
-               ok == SLOTS ? "ok" : "fail", assigned, ok, assigned - ok, m.node_count, leaders, (unsigned long long)m.epoch,
-               (unsigned long long)m.epoch);
+               ok == SLOTS ? "ok" : "fail", assigned, ok, assigned - ok, m.node_count, leaders,
+               (unsigned long long)m.epoch, (unsigned long long)m.epoch);
     resp_put_verbatim(resp_conn_out(c), c->proto, buf_view(&text));
     buf_deinit(&text);
 }
@@ -289,8 +296,8 @@ static void slot_keys_result(struct resp_job *j, size_t number, struct bytes enc
     struct result head, cursor, keys, key;
     struct reader r = reader_of(encoded);
     uint64_t next;
-    if (!result_next(&r, &head) || !result_next(&r, &cursor) || cursor.tag != 'b' || !bytes_to_u64(cursor.bytes, &next) ||
-        !result_next(&r, &keys) || keys.tag != 'a') {
+    if (!result_next(&r, &head) || !result_next(&r, &cursor) || cursor.tag != 'b' ||
+        !bytes_to_u64(cursor.bytes, &next) || !result_next(&r, &keys) || keys.tag != 'a') {
         buf_printf(&j->error, "ERR internal error: unexpected result");
         j->stop = true;
         return;

@@ -4,7 +4,10 @@
 
 #include "wire/resp/cmd_door.h"
 
-static bool is_top(const struct command *command) { return strchr(command->name, '|') == NULL; }
+static bool is_top(const struct command *command)
+{
+    return strchr(command->name, '|') == NULL;
+}
 
 static bool in_array(const struct command *array, const struct command *command)
 {
@@ -241,4 +244,7 @@ void cmd_command_getkeys(struct resp_conn *c, const struct bytes *argv, size_t a
 }
 
 /* COMMAND is a container that also runs alone. */
-void cmd_command(struct resp_conn *c, const struct bytes *argv, size_t argc) { put_all(c); }
+void cmd_command(struct resp_conn *c, const struct bytes *argv, size_t argc)
+{
+    put_all(c);
+}

@@ -6,7 +6,7 @@
 #include "wire/resp/resp_job.h"
 #include "wire/resp/resp_txn.h"
 
-#define ROW_COMMAND(name, arity, flags, first, last, run, barrier)                                                       \
+#define ROW_COMMAND(name, arity, flags, first, last, run, barrier) \
     {name, arity, SCOPE_DOOR, MERGE_NONE, flags, first, last, (first) != 0, NULL},
 #define ROW_HANDLER(name, arity, flags, first, last, run, barrier) {run, barrier},
 
@@ -27,7 +27,10 @@ void cmd_ping(struct resp_conn *c, const struct bytes *argv, size_t argc)
     else buf_put(resp_conn_out(c), "+PONG\r\n", 7);
 }
 
-void cmd_echo(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_bulk(resp_conn_out(c), argv[1]); }
+void cmd_echo(struct resp_conn *c, const struct bytes *argv, size_t argc)
+{
+    resp_put_bulk(resp_conn_out(c), argv[1]);
+}
 
 bool resp_name_valid(struct bytes name)
 {
@@ -37,7 +40,10 @@ bool resp_name_valid(struct bytes name)
 }
 
 /* There are no users: the default one needs no password, as in a Redis without configuration. */
-static bool user_known(struct bytes user) { return bytes_equal(user, BYTES_LIT("default")); }
+static bool user_known(struct bytes user)
+{
+    return bytes_equal(user, BYTES_LIT("default"));
+}
 
 #define WRONGPASS "WRONGPASS invalid username-password pair or user is disabled."
 #define BAD_NAME  "ERR Client names cannot contain spaces, newlines or special characters."
@@ -102,8 +108,9 @@ void cmd_auth(struct resp_conn *c, const struct bytes *argv, size_t argc)
     struct buf *out = resp_conn_out(c);
     if (argc > 3) resp_put_errorf(out, "ERR syntax error");
     else if (argc == 2)
-        resp_put_errorf(out, "ERR AUTH <password> called without any password configured for the default user. Are you sure "
-                             "your configuration is correct?");
+        resp_put_errorf(out,
+                        "ERR AUTH <password> called without any password configured for the default user. Are you sure "
+                        "your configuration is correct?");
     else if (user_known(argv[1])) resp_put_ok(out);
     else resp_put_errorf(out, WRONGPASS);
 }
@@ -149,7 +156,10 @@ void cmd_readwrite(struct resp_conn *c, const struct bytes *argv, size_t argc)
 }
 
 /* Slots never move half: there is no ASK redirection, so there is nothing to remember. */
-void cmd_asking(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_ok(resp_conn_out(c)); }
+void cmd_asking(struct resp_conn *c, const struct bytes *argv, size_t argc)
+{
+    resp_put_ok(resp_conn_out(c));
+}
 
 void cmd_time(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
@@ -191,7 +201,8 @@ void cmd_help(struct resp_conn *c, const struct bytes *argv, size_t argc)
     char text[64];
     size_t n = strlen(container->name), count = 1;
     upper_case(bytes_str(container->name), text, sizeof text);
-    for (const struct command *cmd = commands_door; cmd->name != NULL; cmd++) {
+    const struct command *cmd;
+    for (size_t at = 0; command_each(&at, &cmd);) {
         if (strncmp(cmd->name, container->name, n) != 0 || cmd->name[n] != '|') continue;
         char sub[64];
         upper_case(bytes_str(cmd->name + n + 1), sub, sizeof sub);

@@ -26,19 +26,21 @@ static void info_clients(const struct resp_door *d, struct buf *out)
 
 static void info_persistence(const struct resp_door *d, struct buf *out)
 {
-    buf_put_bytes(out, BYTES_LIT("# Persistence\r\nloading:0\r\naof_enabled:1\r\n")); /* every write is logged and synced */
+    buf_put_bytes(out,
+                  BYTES_LIT("# Persistence\r\nloading:0\r\naof_enabled:1\r\n")); /* every write is logged and synced */
 }
 
 static void info_stats(const struct resp_door *d, struct buf *out)
 {
     const struct resp_door_stats *s = &d->stats;
-    buf_printf(out,
-               "# Stats\r\ntotal_connections_received:%llu\r\nrejected_connections:%llu\r\ntotal_commands_processed:%llu\r\n"
-               "total_error_replies:%llu\r\ntotal_net_input_bytes:%llu\r\ntotal_net_output_bytes:%llu\r\n"
-               "client_output_buffer_limit_disconnections:%llu\r\ncommands_under_way:%zu\r\n",
-               (unsigned long long)s->connections, (unsigned long long)s->rejected, (unsigned long long)s->commands,
-               (unsigned long long)s->errors, (unsigned long long)s->bytes_in, (unsigned long long)s->bytes_out,
-               (unsigned long long)s->slow_closed, d->cmds_out);
+    buf_printf(
+        out,
+        "# Stats\r\ntotal_connections_received:%llu\r\nrejected_connections:%llu\r\ntotal_commands_processed:%llu\r\n"
+        "total_error_replies:%llu\r\ntotal_net_input_bytes:%llu\r\ntotal_net_output_bytes:%llu\r\n"
+        "client_output_buffer_limit_disconnections:%llu\r\ncommands_under_way:%zu\r\n",
+        (unsigned long long)s->connections, (unsigned long long)s->rejected, (unsigned long long)s->commands,
+        (unsigned long long)s->errors, (unsigned long long)s->bytes_in, (unsigned long long)s->bytes_out,
+        (unsigned long long)s->slow_closed, d->cmds_out);
 }
 
 static void info_cluster(const struct resp_door *d, struct buf *out)
@@ -50,22 +52,28 @@ static const struct {
     const char *name;
     void (*put)(const struct resp_door *d, struct buf *out);
 } sections[] = {
-    {"server", info_server},         {"clients", info_clients}, {"persistence", info_persistence},
-    {"stats", info_stats},           {"cluster", info_cluster},
+    {"server", info_server}, {"clients", info_clients}, {"persistence", info_persistence},
+    {"stats", info_stats},   {"cluster", info_cluster},
 };
 
+/* The node knows more than one of its doors: where it has a section of the same name, that one is told. */
 static void info_section(const struct resp_door *d, const char *name, struct buf *out)
 {
+    struct buf node = {0}, own = {0};
+    gate_info(d->gate, name, &node);
     for (size_t i = 0; i < ARRAY_COUNT(sections); i++) {
         if (name[0] != 0 && strcmp(name, sections[i].name) != 0) continue;
+        buf_clear(&own);
+        sections[i].put(d, &own);
+        const uint8_t *head_end = memchr(own.p, '\n', own.n);
+        if (node.n != 0 && memmem(node.p, node.n, own.p, (size_t)(head_end - own.p)) != NULL) continue;
         if (out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
-        sections[i].put(d, out);
+        buf_put_bytes(out, buf_view(&own));
     }
-    struct buf more = {0};
-    gate_info(d->gate, name, &more);
-    if (more.n != 0 && out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
-    buf_put_bytes(out, buf_view(&more));
-    buf_deinit(&more);
+    if (node.n != 0 && out->n != 0) buf_put_bytes(out, BYTES_LIT("\r\n"));
+    buf_put_bytes(out, buf_view(&node));
+    buf_deinit(&node);
+    buf_deinit(&own);
 }
 
 void cmd_info(struct resp_conn *c, const struct bytes *argv, size_t argc)
@@ -89,7 +97,10 @@ void cmd_info(struct resp_conn *c, const struct bytes *argv, size_t argc)
 
 /* ---- CONFIG ---- */
 
-static uint8_t lower(uint8_t ch) { return ch >= 'A' && ch <= 'Z' ? (uint8_t)(ch + 32) : ch; }
+static uint8_t lower(uint8_t ch)
+{
+    return ch >= 'A' && ch <= 'Z' ? (uint8_t)(ch + 32) : ch;
+}
 
 /* Matches the class after '[' at *at; moves *at to its last byte. */
 static bool glob_class(struct bytes pattern, size_t *at, uint8_t ch)
@@ -200,7 +211,8 @@ void cmd_config_set(struct resp_conn *c, const struct bytes *argv, size_t argc)
         }
         for (size_t k = 2; k < i; k += 2) {
             if (!bytes_equal(argv[i], argv[k])) continue;
-            resp_put_errorf(out, "ERR CONFIG SET failed (possibly related to argument '%s') - duplicate parameter", name);
+            resp_put_errorf(out, "ERR CONFIG SET failed (possibly related to argument '%s') - duplicate parameter",
+                            name);
             return;
         }
     }

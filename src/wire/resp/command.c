@@ -7,11 +7,13 @@
 #define NAME_MAX_BYTES 40u   /* no command's name is longer */
 #define TABLE_SLOTS    1024u /* a power of two, several times the number of commands */
 
-static const struct command *const arrays[] = {commands_string, commands_bit, commands_key, commands_hash, commands_door};
+static const struct command *const arrays[] = {commands_string, commands_bit, commands_key, commands_hash,
+                                               commands_door};
 static const struct command *table[TABLE_SLOTS];
 static uint8_t lengths[TABLE_SLOTS];
 
-/* Case is folded by setting bit 5, which leaves letters lower case; what else it maps together the comparison tells apart. */
+/* Case is folded by setting bit 5, which leaves letters lower case; what else it maps together the comparison tells
+ * apart. */
 static uint32_t name_hash(const uint8_t *p, size_t n)
 {
     const uint64_t fold = 0x2020202020202020u;
@@ -40,6 +42,9 @@ __attribute__((constructor)) static void table_fill(void)
             for (; table[at] != NULL; at = (at + 1) % TABLE_SLOTS) ASSERT(strcmp(table[at]->name, c->name) != 0);
             table[at] = c;
             lengths[at] = (uint8_t)n;
+            /* A data command that passes the arity check has its first key. */
+            int least = c->arity < 0 ? -c->arity : c->arity;
+            ASSERT((c->scope != SCOPE_SLOT && c->scope != SCOPE_FANOUT) || (c->key_first > 0 && c->key_first < least));
         }
     }
 }

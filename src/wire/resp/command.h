@@ -25,10 +25,12 @@ enum command_flags {
     COMMAND_NO_MULTI = 8, /* not allowed inside MULTI */
     COMMAND_FAST = 16,
     COMMAND_ADMIN = 32,
+    COMMAND_RANDOM = 64, /* its builder uses command_op.random */
 };
 
 struct command_op {
     uint16_t opcode;
+    uint64_t random;   /* set by the door for COMMAND_RANDOM: goes into the op */
     uint8_t flags;     /* enum op_flags; builders may set OP_READ or OP_EVALUATE (GETEX without options is a read) */
     struct buf *body;  /* append here */
     struct buf *error; /* on ST_INVALID: the error text, e.g. "ERR syntax error" */

@@ -1,18 +1,22 @@
 /* resp_conn.c - one client connection: input, pipelining, the order of replies, output.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A connection is freed only in its turn (a deferred task) or when its stream tells that it is closed; everything else marks
- * what is to happen and wakes it. So no function here has to fear that its connection is gone when a callee returns. */
+ * A connection is freed only in its turn (a deferred task) or when its stream tells that it is closed; everything else
+ * marks what is to happen and wakes it. So no function here has to fear that its connection is gone when a callee
+ * returns. */
 #include "wire/resp/resp_conn.h"
 
 #include "base/diag.h"
 #include "base/mem.h"
-#include "model/op.h"
+#include "model/kv_build.h"
+#include "model/result.h"
 #include "table/place.h"
 #include "wire/resp/cmd_door.h"
 #include "wire/resp/resp_internal.h"
 #include "wire/resp/resp_job.h"
 #include "wire/resp/resp_txn.h"
+
+#define MALFORMED "ERR internal error: malformed result"
 
 static void on_done(struct request *r);
 static void conn_turn(struct env_task *task);
@@ -33,7 +37,7 @@ static struct resp_cmd *cmd_take(struct resp_conn *c, const struct command *comm
     }
     d->cmds_out++;
     ASSERT(cmd->state == CMD_FREE && cmd->request.body.n == 0 && cmd->reply.n == 0);
-    cmd->next = NULL;
+    cmd->next = cmd->group = NULL;
     cmd->conn = c;
     cmd->command = command;
     cmd->bytes = 0;
@@ -101,7 +105,10 @@ static void pending_grow(struct resp_conn *c, struct resp_cmd *cmd)
     cmd->bytes = bytes;
 }
 
-bool resp_conn_quiet(const struct resp_conn *c) { return c->pending_count == 0; }
+bool resp_conn_quiet(const struct resp_conn *c)
+{
+    return c->pending_count == 0;
+}
 
 static void out_prepare(struct resp_conn *c)
 {
@@ -109,7 +116,10 @@ static void out_prepare(struct resp_conn *c)
     if (c->out.p == NULL && d->spare_count != 0) c->out = d->spares[--d->spare_count];
 }
 
-static bool silent(const struct resp_conn *c) { return c->reply_off || c->reply_skip; }
+static bool silent(const struct resp_conn *c)
+{
+    return c->reply_off || c->reply_skip;
+}
 
 struct buf *resp_conn_out(struct resp_conn *c)
 {
@@ -154,7 +164,10 @@ static void advance(struct resp_conn *c)
 
 /* ---- slots ---- */
 
-static unsigned bucket_of(uint16_t slot) { return (slot * 40503u >> 4) % SLOT_BUCKETS; }
+static unsigned bucket_of(uint16_t slot)
+{
+    return (slot * 40503u >> 4) % SLOT_BUCKETS;
+}
 
 static bool slot_free(const struct resp_conn *c, uint16_t slot, bool write)
 {
@@ -193,6 +206,49 @@ static void slot_enter(struct resp_conn *c, struct resp_cmd *cmd)
     submit(cmd);
 }
 
+static struct resp_cmd *bucket_pop(struct slot_bucket *b)
+{
+    struct resp_cmd *cmd = b->head;
+    b->head = cmd->next;
+    if (b->head == NULL) b->tail = NULL;
+    cmd->next = NULL;
+    return cmd;
+}
+
+static bool may_group(const struct resp_cmd *cmd)
+{
+    return cmd->write && !(cmd->request.op_flags & OP_EVALUATE);
+}
+
+/* Writes of one slot that wait behind one another go as one MULTI op: executing a connection's consecutive commands at
+ * one place of the log is one of the orders it allows, and a pipeline on one key costs two rounds, not one a command.
+ */
+static void group_gather(struct slot_bucket *b, struct resp_cmd *first)
+{
+    struct resp_cmd **end = &first->group;
+    size_t count = 1, bytes = first->request.body.n;
+    if (!may_group(first)) return;
+    for (struct resp_cmd *c; (c = b->head) != NULL && may_group(c) && c->request.slot == first->request.slot; count++) {
+        bytes += c->request.body.n;
+        if (count >= GROUP_MAX || bytes > GROUP_BYTES_MAX) break;
+        *end = bucket_pop(b);
+        end = &c->group;
+        c->state = CMD_RUNNING;
+    }
+    if (count == 1) return;
+    struct buf body = {0};
+    buf_reserve(&body, bytes + 16 * count);
+    kv_build_multi(&body, NULL, 0, count);
+    for (struct resp_cmd *c = first; c != NULL; c = c->group) {
+        kv_build_multi_op(&body, c->request.opcode, c->request.op_flags, buf_view(&c->request.body));
+        buf_recycle(&c->request.body);
+    }
+    buf_deinit(&first->request.body);
+    first->request.body = body;
+    first->request.opcode = KV_MULTI;
+    first->request.op_flags = 0;
+}
+
 /* The command has ended: those that waited for it start. */
 static void slot_leave(struct resp_conn *c, struct resp_cmd *cmd)
 {
@@ -202,11 +258,9 @@ static void slot_leave(struct resp_conn *c, struct resp_cmd *cmd)
     *count -= 1;
     cmd->in_slot = false;
     while (b->head != NULL && b->writes == 0 && (!b->head->write || b->reads == 0)) {
-        struct resp_cmd *next = b->head;
-        b->head = next->next;
-        if (b->head == NULL) b->tail = NULL;
-        next->next = NULL;
+        struct resp_cmd *next = bucket_pop(b);
         *(next->write ? &b->writes : &b->reads) += 1;
+        if (next->write) group_gather(b, next);
         submit(next);
     }
 }
@@ -221,22 +275,18 @@ void resp_conn_wrote(struct resp_conn *c, uint16_t slot)
 
 /* ---- ends ---- */
 
-static void on_done(struct request *r)
+/* The reply of a command, or of one of its group: `results` then stands at it, else it is NULL. */
+static void cmd_end(struct resp_conn *c, struct resp_cmd *cmd, const struct request *r, struct reader *results)
 {
-    struct resp_cmd *cmd = CONTAINER_OF(r, struct resp_cmd, request);
-    struct resp_conn *c = cmd->conn;
-    ASSERT(cmd->state == CMD_RUNNING);
-    if (c == NULL) {
-        cmd_give(cmd);
-        return;
-    }
     struct buf *out = &cmd->reply;
-    if (list_first(&c->pending) == &cmd->link) {
+    if (list_first(&c->pending) == &cmd->link) { /* its turn: without a copy */
         out_prepare(c);
         out = cmd->silent ? &c->door->nowhere : &c->out;
         if (cmd->silent) buf_recycle(out);
     }
-    if (r->status == ST_OK) {
+    if (results != NULL) {
+        if (!resp_put_result_from(out, cmd->proto, results)) resp_put_errorf(out, MALFORMED);
+    } else if (r->status == ST_OK) {
         resp_put_result(out, cmd->proto, r->result);
     } else {
         c->door->stats.errors++;
@@ -244,6 +294,29 @@ static void on_done(struct request *r)
     }
     cmd->state = CMD_DONE;
     pending_grow(c, cmd);
+}
+
+static void on_done(struct request *r)
+{
+    struct resp_cmd *cmd = CONTAINER_OF(r, struct resp_cmd, request), *next;
+    struct resp_conn *c = cmd->conn;
+    ASSERT(cmd->state == CMD_RUNNING);
+    if (c == NULL) {
+        for (; cmd != NULL; cmd = next) {
+            next = cmd->group;
+            cmd_give(cmd);
+        }
+        return;
+    }
+    struct result head;
+    struct reader results = reader_of(r->result);
+    /* Anything but an array answers the whole group. */
+    bool each = cmd->group != NULL && r->status == ST_OK && result_next(&results, &head) && head.tag == 'a';
+    for (struct resp_cmd *member = cmd; member != NULL; member = next) {
+        next = member->group;
+        member->group = NULL;
+        cmd_end(c, member, r, each ? &results : NULL);
+    }
     slot_leave(c, cmd); /* after the result has been used: it is only borrowed */
     advance(c);
     resp_conn_wake(c);
@@ -281,7 +354,8 @@ void resp_cmd_done(struct resp_cmd *cmd)
 
 /* ---- execution ---- */
 
-bool resp_command_keys(const struct command *command, size_t argc, size_t *out_first, size_t *out_last, size_t *out_step)
+bool resp_command_keys(const struct command *command, size_t argc, size_t *out_first, size_t *out_last,
+                       size_t *out_step)
 {
     if (command->key_first <= 0 || (size_t)command->key_first >= argc) return false;
     int64_t last = command->key_last < 0 ? (int64_t)argc + command->key_last : command->key_last;
@@ -318,7 +392,8 @@ static void unknown_subcommand(const struct command *command, struct bytes sub, 
         char ch = command->name[i];
         upper[i] = ch >= 'a' && ch <= 'z' ? (char)(ch - 32) : ch;
     }
-    resp_put_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)MIN(sub.n, 128), (const char *)sub.p, upper);
+    resp_put_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)MIN(sub.n, 128), (const char *)sub.p,
+                    upper);
 }
 
 /* Its second argument names a sub-command. COMMAND also runs alone. */
@@ -388,6 +463,7 @@ static bool execute_slot(struct resp_conn *c, const struct command *command, con
         return true;
     }
     struct command_op op = {.body = &cmd->request.body, .error = &cmd->reply};
+    if (command->flags & COMMAND_RANDOM) op.random = env_random_u64(d->env);
     if (command->build(argv, argc, &op) != ST_OK) {
         resp_put_error(resp_conn_out(c), buf_view(&cmd->reply));
         cmd_give(cmd);
@@ -408,7 +484,7 @@ static bool execute_slot(struct resp_conn *c, const struct command *command, con
         return true;
     }
     if (!cmd->write && slot_free(c, slot, false)) {
-        buf_clear(&d->scratch);
+        resp_door_clear_scratch(d);
         if (gate_read_now(d->gate, r, &d->scratch)) {
             resp_put_result(resp_conn_out(c), c->proto, buf_view(&d->scratch));
             cmd_give(cmd);
@@ -440,7 +516,7 @@ void resp_conn_run_door(struct resp_conn *c, const struct command *command, cons
 static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
     struct resp_door *d = c->door;
-    buf_clear(&d->scratch);
+    resp_door_clear_scratch(d);
     const struct command *command = resp_command_lookup(argv, argc, &d->scratch);
     if (command == NULL) {
         d->stats.errors++;
@@ -469,6 +545,7 @@ static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
             return true;
         }
     }
+    ASSERT(command->scope == SCOPE_ALL || command->scope == SCOPE_FANOUT); /* others have keys: their arity says so */
     if (!resp_conn_quiet(c)) return false;
     if (command->scope == SCOPE_ALL) resp_job_all(c, command, argv, argc);
     else resp_job_fanout(c, command, argv, argc);
@@ -477,24 +554,30 @@ static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
 
 /* ---- input ---- */
 
-static size_t unsent(const struct resp_conn *c) { return c->out.n + env_stream_queued(c->stream); }
+static size_t unsent(const struct resp_conn *c)
+{
+    return c->out.n + env_stream_queued(c->stream);
+}
 
 /* May the next command begin? */
 static bool may_execute(const struct resp_conn *c)
 {
     const struct resp_door_config *cfg = &c->door->config;
     return !c->barrier && !c->hang_up && !c->kill && c->pending_count < cfg->pending_max &&
-           c->pending_bytes < cfg->pending_bytes_max && c->out.n < cfg->output_pause;
+           c->pending_bytes < cfg->pending_bytes_max;
 }
 
 /* Executes what can be of `in`; returns how much of it is done with. */
 static size_t run_input(struct resp_conn *c, struct bytes in)
 {
-    size_t done = 0;
-    c->stalled = false;
-    if (env_stream_queued(c->stream) >= c->door->config.output_pause) return 0;
+    size_t done = 0, queued = env_stream_queued(c->stream);
+    c->stalled = c->stuffed = false;
     while (may_execute(c)) {
         size_t used;
+        if (queued + c->out.n >= c->door->config.output_pause) {
+            c->stuffed = true;
+            break;
+        }
         enum resp_parsed r = resp_parse(&c->parser, bytes_of(in.p + done, in.n - done), &used);
         if (r == RESP_MORE) {
             done += used;
@@ -509,7 +592,8 @@ static size_t run_input(struct resp_conn *c, struct bytes in)
         }
         struct bytes name = c->parser.argv[0];
         if ((name.n == 4 && bytes_equal_nocase(name, "post")) || (name.n == 5 && bytes_equal_nocase(name, "host:"))) {
-            diag(DIAG_WARN, "resp.cross_protocol client=%llu peer=%s", (unsigned long long)c->id, env_stream_peer(c->stream));
+            diag(DIAG_WARN, "resp.cross_protocol client=%llu peer=%s", (unsigned long long)c->id,
+                 env_stream_peer(c->stream));
             c->kill = true; /* somebody makes a browser talk to us */
             return in.n;
         }
@@ -519,8 +603,10 @@ static size_t run_input(struct resp_conn *c, struct bytes in)
         }
         done += used;
         c->door->stats.commands++;
-        struct resp_cmd *last = CONTAINER_OF(list_last(&c->pending), struct resp_cmd, link);
-        if (c->pending_count != 0 && last->state == CMD_DONE) pending_grow(c, last);
+        if (c->pending_count != 0) {
+            struct resp_cmd *last = CONTAINER_OF(list_last(&c->pending), struct resp_cmd, link);
+            if (last->state == CMD_DONE) pending_grow(c, last);
+        }
         c->reply_skip = c->reply_skip_next;
         c->reply_skip_next = false;
     }
@@ -543,6 +629,12 @@ static void input_append(struct resp_conn *c, struct bytes data)
         memmove(c->in.p, c->in.p + c->in_at, have);
         c->in.n = have;
         c->in_at = 0;
+    }
+    /* While a large argument arrives, the buffer doubles, but not beyond what that argument needs. */
+    size_t needs = resp_parse_needs(&c->parser, have);
+    if (c->in.cap - c->in.n < data.n && needs > data.n) {
+        c->in.cap = MAX(c->in.n + data.n, MIN(MAX(2 * c->in.cap, INPUT_AHEAD), c->in.n + needs));
+        c->in.p = mem_realloc(c->in.p, c->in.cap);
     }
     buf_put_bytes(&c->in, data);
 }
@@ -594,13 +686,15 @@ static bool flush(struct resp_conn *c)
         env_stream_write(c->stream, buf_view(&c->out));
     }
     buf_clear(&c->out);
-    if (c->out.p != NULL && c->out.cap <= SPARE_KEEP && d->spare_count < SPARES_MAX) d->spares[d->spare_count++] = c->out;
+    if (c->out.p != NULL && c->out.cap <= SPARE_KEEP && d->spare_count < SPARES_MAX)
+        d->spares[d->spare_count++] = c->out;
     else buf_deinit(&c->out);
     c->out = (struct buf){0};
-    if (env_stream_queued(c->stream) <= d->config.output_max) return true;
+    /* One reply may be as large as an argument: that alone is nobody's fault. */
+    if (env_stream_queued(c->stream) <= MAX(d->config.output_max, 2 * d->config.limits.bulk_max)) return true;
     d->stats.slow_closed++;
-    diag(DIAG_WARN, "resp.slow_reader client=%llu peer=%s unsent=%zu", (unsigned long long)c->id, env_stream_peer(c->stream),
-         env_stream_queued(c->stream));
+    diag(DIAG_WARN, "resp.slow_reader client=%llu peer=%s unsent=%zu", (unsigned long long)c->id,
+         env_stream_peer(c->stream), env_stream_queued(c->stream));
     return false;
 }
 
@@ -617,7 +711,6 @@ static void conn_turn(struct env_task *task)
         return;
     }
     run_buffered(c);
-    bool more = c->out.n >= c->door->config.output_pause; /* what stopped it goes away by flushing */
     if (!flush(c) || c->kill) {
         resp_conn_close(c);
         return;
@@ -628,15 +721,20 @@ static void conn_turn(struct env_task *task)
         return;
     }
     update_reading(c);
-    if (more && env_stream_queued(c->stream) < c->door->config.output_pause) resp_conn_wake(c);
+    if (c->stuffed && c->in.n != c->in_at && env_stream_queued(c->stream) < c->door->config.output_pause)
+        resp_conn_wake(c);
 }
 
-static void on_drained(struct env_stream *s, void *ctx) { resp_conn_wake(ctx); }
+static void on_drained(struct env_stream *s, void *ctx)
+{
+    resp_conn_wake(ctx);
+}
 
 static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
 {
     struct resp_conn *c = ctx;
-    if (st == ST_OK && !c->kill) { /* it may still read: what it sent is answered first */
+    bool waits = c->barrier && strcmp(c->last_command->name, "wait") == 0; /* perhaps for a day */
+    if (st == ST_OK && !c->kill && !waits) { /* it may still read: what it sent is answered first */
         c->eof = true;
         resp_conn_wake(c);
         return;
@@ -691,9 +789,9 @@ void resp_conn_set_text(char **field, struct bytes text)
 struct resp_conn *resp_conn_new(struct resp_door *d, struct env_stream *s, struct bytes first)
 {
     static const struct env_stream_events events = {.data = on_data, .drained = on_drained, .closed = on_closed};
-    const char *refusal = d->stopping                               ? "-ERR the server is shutting down\r\n"
+    const char *refusal = d->stopping                              ? "-UNAVAILABLE not executed: this node is shutting down\r\n"
                           : d->conn_count >= d->config.clients_max ? "-ERR max number of clients reached\r\n"
-                                                                    : NULL;
+                                                                   : NULL;
     if (refusal != NULL) {
         d->stats.rejected++;
         env_stream_write(s, bytes_str(refusal));
@@ -722,11 +820,15 @@ void resp_conn_describe(const struct resp_conn *c, struct buf *out)
 {
     uint64_t now = env_now_ns(c->door->env);
     buf_printf(out, "id=%llu addr=%s laddr=%s name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d ",
-               (unsigned long long)c->id, env_stream_peer(c->stream), c->door->config.laddr, c->name != NULL ? c->name : "",
-               (unsigned long long)((now - c->since_ns) / NS_PER_S), (unsigned long long)((now - c->active_ns) / NS_PER_S),
-               c->txn != NULL ? "x" : c->readonly ? "r" : "N", c->txn != NULL ? (int)resp_txn_count(c) : -1);
-    buf_printf(out, "watch=%zu pending=%zu qbuf=%zu omem=%zu events=%s cmd=%s user=default redir=-1 resp=%u", c->watch_count,
-               c->pending_count, c->in.n - c->in_at, unsent(c), c->paused ? "w" : "r",
+               (unsigned long long)c->id, env_stream_peer(c->stream), c->door->config.laddr,
+               c->name != NULL ? c->name : "", (unsigned long long)((now - c->since_ns) / NS_PER_S),
+               (unsigned long long)((now - c->active_ns) / NS_PER_S),
+               c->txn != NULL ? "x"
+               : c->readonly  ? "r"
+                              : "N",
+               c->txn != NULL ? (int)resp_txn_count(c) : -1);
+    buf_printf(out, "watch=%zu pending=%zu qbuf=%zu omem=%zu events=%s cmd=%s user=default redir=-1 resp=%u",
+               c->watch_count, c->pending_count, c->in.n - c->in_at, unsent(c), c->paused ? "w" : "r",
                c->last_command != NULL ? c->last_command->name : "NULL", c->proto);
     if (c->lib_name != NULL) buf_printf(out, " lib-name=%s", c->lib_name);
     if (c->lib_ver != NULL) buf_printf(out, " lib-ver=%s", c->lib_ver);

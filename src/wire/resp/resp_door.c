@@ -25,6 +25,24 @@ void resp_door_config_init(struct resp_door_config *c)
     };
 }
 
+void resp_door_config_value_max(struct resp_door_config *c, size_t value_max)
+{
+    c->limits.bulk_max = value_max;
+    c->limits.command_max = MAX(64u << 20, value_max + (1u << 20));
+    c->output_max = MAX(64u << 20, 2 * value_max);
+}
+
+void resp_door_configure(struct resp_door *d, size_t clients_max, size_t value_max, bool redirects)
+{
+    size_t command_max = d->config.limits.command_max, output_max = d->config.output_max;
+    d->config.clients_max = clients_max;
+    d->config.redirects = redirects;
+    resp_door_config_value_max(&d->config, value_max);
+    /* A command that is half read, and a value stored under the larger limit, must still pass. */
+    d->config.limits.command_max = MAX(d->config.limits.command_max, command_max);
+    d->config.output_max = MAX(d->config.output_max, output_max);
+}
+
 struct resp_door *resp_door_new(const struct resp_door_config *config)
 {
     ASSERT(config->gate != NULL && config->client_id_step > 0 && config->limits.command_max >= config->limits.bulk_max);
@@ -79,6 +97,21 @@ void resp_door_free(struct resp_door *d)
     mem_free(d);
 }
 
-size_t resp_door_clients(const struct resp_door *d) { return d->conn_count; }
-size_t resp_door_busy(const struct resp_door *d) { return d->cmds_out + d->parts_out; }
-void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out) { *out = d->stats; }
+void resp_door_clear_scratch(struct resp_door *d)
+{
+    if (d->scratch.cap > SPARE_KEEP) buf_deinit(&d->scratch);
+    buf_clear(&d->scratch);
+}
+
+size_t resp_door_clients(const struct resp_door *d)
+{
+    return d->conn_count;
+}
+size_t resp_door_busy(const struct resp_door *d)
+{
+    return d->cmds_out + d->parts_out;
+}
+void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out)
+{
+    *out = d->stats;
+}

@@ -14,21 +14,24 @@
 #include "wire/resp/resp_parse.h"
 #include "wire/resp/resp_reply.h"
 
-#define RESP_VERSION        "7.0.15"      /* of Redis: whose behaviour this is */
-#define SLOT_BUCKETS        256u          /* slots of one connection that are told apart */
-#define CMD_KEEP            4096u         /* free commands kept */
-#define BUF_KEEP            4096u         /* bytes a pooled buffer may keep */
-#define SPARES_MAX          64u           /* output buffers kept */
+#define RESP_VERSION        "7.0.15" /* of Redis: whose behaviour this is */
+#define SLOT_BUCKETS        256u     /* slots of one connection that are told apart */
+#define CMD_KEEP            4096u    /* free commands kept */
+#define BUF_KEEP            4096u    /* bytes a pooled buffer may keep */
+#define SPARES_MAX          64u      /* output buffers kept */
 #define SPARE_KEEP          (256u * 1024u)
 #define INPUT_AHEAD         (64u * 1024u) /* bytes read while a connection can't go on */
+#define GROUP_MAX           128u          /* waiting writes of one slot that are sent as one op */
+#define GROUP_BYTES_MAX     (256u * 1024u)
 #define CLIENT_NAME_MAX     1024u
 #define JOB_PARTS_UNDER_WAY 64u
 
 enum cmd_state { CMD_FREE, CMD_WAITING, CMD_RUNNING, CMD_DONE };
 
 struct resp_cmd {
-    struct link link;      /* conn->pending, in order of arrival */
-    struct resp_cmd *next; /* door's free list; the waiting queue of its bucket */
+    struct link link;       /* conn->pending, in order of arrival */
+    struct resp_cmd *group; /* RUNNING: the next of those that its request carries, in order */
+    struct resp_cmd *next;  /* door's free list; the waiting queue of its bucket */
     struct resp_conn *conn; /* NULL: the connection is gone */
     struct resp_door *door;
     const struct command *command;
@@ -43,7 +46,7 @@ struct resp_cmd {
 
 /* The commands of one connection that touch the slots of one bucket. */
 struct slot_bucket {
-    uint16_t reads, writes; /* RUNNING */
+    uint16_t reads, writes;       /* RUNNING */
     struct resp_cmd *head, *tail; /* WAITING, oldest first */
 };
 struct slot_table {
@@ -83,14 +86,15 @@ struct resp_conn {
     struct env_stream *stream;
     uint64_t id, since_ns, active_ns;
     uint8_t proto;
-    bool paused;    /* the stream is */
-    bool stalled;   /* the command at the front of the input waits until nothing is pending */
-    bool barrier;   /* one command is under way, and nothing may pass it */
-    bool starved;   /* the input holds no complete command */
-    bool hang_up;   /* nothing more is executed; close when all replies have left */
-    bool eof;       /* the client sends no more */
-    bool kill;      /* close at once */
-    bool dead;      /* closed; its last turn frees it */
+    bool paused;  /* the stream is */
+    bool stalled; /* the command at the front of the input waits until nothing is pending */
+    bool stuffed; /* too much output is unsent to execute more */
+    bool barrier; /* one command is under way, and nothing may pass it */
+    bool starved; /* the input holds no complete command */
+    bool hang_up; /* nothing more is executed; close when all replies have left */
+    bool eof;     /* the client sends no more */
+    bool kill;    /* close at once */
+    bool dead;    /* closed; its last turn frees it */
     bool turn_queued;
     bool reply_off, reply_skip, reply_skip_next;
     bool readonly, capa_redirect;
@@ -121,8 +125,8 @@ struct resp_conn {
 
 /* Where the reply to the command that is being executed goes. Valid until the next reply begins. */
 struct buf *resp_conn_out(struct resp_conn *c);
-/* Begins a command that nothing of its connection passes; call only when nothing is pending. NULL: no room, the error reply
- * has been written. Its reply goes to cmd->reply; then resp_cmd_done. */
+/* Begins a command that nothing of its connection passes; call only when nothing is pending. NULL: no room, the error
+ * reply has been written. Its reply goes to cmd->reply; then resp_cmd_done. */
 struct resp_cmd *resp_conn_barrier(struct resp_conn *c, const struct command *command, bool write);
 void resp_cmd_done(struct resp_cmd *cmd);
 /* Runs the connection at the end of the loop's turn. */
@@ -138,9 +142,14 @@ void resp_conn_run_door(struct resp_conn *c, const struct command *command, cons
 bool resp_conn_moved(struct resp_conn *c, uint16_t slot, bool read, struct buf *out);
 
 /* Redis's key specification applied; false: none, or argc does not fit. */
-bool resp_command_keys(const struct command *command, size_t argc, size_t *out_first, size_t *out_last, size_t *out_step);
+bool resp_command_keys(const struct command *command, size_t argc, size_t *out_first, size_t *out_last,
+                       size_t *out_step);
 /* Finds a command with its sub-command. NULL: the error is in out. */
 const struct command *resp_command_lookup(const struct bytes *argv, size_t argc, struct buf *out);
+
+/* ---- resp_door.c ---- */
+
+void resp_door_clear_scratch(struct resp_door *d); /* and gives a large one back */
 
 /* ---- cmd_door.c: the commands that have no op ---- */
 

@@ -30,8 +30,10 @@ static void job_end(struct resp_job *j)
     if (cmd->conn == NULL) {
         /* nobody is left to tell */
     } else if (failed != 0 && cmd->write && j->next > 1 && j->executed + j->unknown != 0) {
-        resp_put_errorf(out, "UNKNOWN the outcome of this write is unknown: of its parts %zu were executed, %zu were not, "
-                        "%zu are unknown, the others were not begun: %s", j->executed, j->refused, j->unknown, j->first.text);
+        resp_put_errorf(out,
+                        "UNKNOWN the outcome of this write is unknown: of its parts %zu were executed, %zu were not, "
+                        "%zu are unknown, the others were not begun: %s",
+                        j->executed, j->refused, j->unknown, j->first.text);
     } else if (failed != 0) {
         resp_put_status(out, cmd->write, j->first.status, j->first.text);
     } else if (j->error.n != 0) {
@@ -59,7 +61,8 @@ static void part_executed(struct resp_job *j, size_t number, struct bytes encode
     struct reader r = reader_of(encoded);
     struct result head;
     j->executed++;
-    if (!result_next(&r, &head)) head = (struct result){.tag = 'e', .bytes = BYTES_LIT("ERR internal error: malformed result")};
+    if (!result_next(&r, &head))
+        head = (struct result){.tag = 'e', .bytes = BYTES_LIT("ERR internal error: malformed result")};
     if (head.tag != 'e') {
         j->result(j, number, encoded);
         return;
@@ -100,7 +103,7 @@ static void job_pump(struct resp_job *j)
             break;
         }
         j->next++;
-        buf_clear(&d->scratch);
+        resp_door_clear_scratch(d);
         if (r->kind == REQUEST_READ && gate_read_now(d->gate, r, &d->scratch)) {
             part_executed(j, p->number, buf_view(&d->scratch));
             buf_deinit(&r->body);
@@ -129,16 +132,16 @@ void resp_job_start(struct resp_job *j, struct resp_cmd *cmd, size_t width)
 struct fanout {
     struct resp_job job;
     const struct command *command;
-    struct buf bytes;     /* a copy of the arguments */
-    struct bytes *argv;   /* into it */
-    uint64_t *order;      /* slot << 32 | number of the key, sorted */
-    size_t keys, at;      /* at: the next group begins there in order */
-    size_t first, step;   /* of the keys in argv */
-    uint32_t *starts;     /* where each part's group begins in order */
+    struct buf bytes;   /* a copy of the arguments */
+    struct bytes *argv; /* into it */
+    uint64_t *order;    /* slot << 32 | number of the key, sorted */
+    size_t keys, at;    /* at: the next group begins there in order */
+    size_t first, step; /* of the keys in argv */
+    uint32_t *starts;   /* where each part's group begins in order */
     size_t parts, starts_cap;
-    struct bytes *group;  /* name and arguments of the group being built */
-    struct buf results;   /* MERGE_BY_KEY */
-    size_t *places;       /* of each key's result in it */
+    struct bytes *group; /* name and arguments of the group being built */
+    struct buf results;  /* MERGE_BY_KEY */
+    size_t *places;      /* of each key's result in it */
     int64_t sum;
 };
 
@@ -369,7 +372,8 @@ static void all_result(struct resp_job *j, size_t number, struct bytes encoded)
         a->count += head.count;
         buf_put(&a->results, r.p, reader_left(&r));
         if (a->results.n > d->config.keys_reply_max) {
-            buf_printf(&j->error, "ERR the reply of KEYS would be larger than %zu bytes; use SCAN", d->config.keys_reply_max);
+            buf_printf(&j->error, "ERR the reply of KEYS would be larger than %zu bytes; use SCAN",
+                       d->config.keys_reply_max);
             j->stop = true;
         }
         break;
@@ -486,7 +490,10 @@ static void wait_reply(struct resp_job *j, struct buf *out, int proto)
     resp_put_int(out, w->least);
 }
 
-static void wait_free(struct resp_job *j) { mem_free(j); }
+static void wait_free(struct resp_job *j)
+{
+    mem_free(j);
+}
 
 void resp_job_wait(struct resp_conn *c, const struct command *command, uint64_t replicas, uint64_t timeout_ms)
 {

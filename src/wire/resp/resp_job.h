@@ -1,12 +1,11 @@
 /* resp_job.h - commands that take several requests: over slots, over partitions, over keys.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    a job issues the parts of one command, a bounded number at a time, gathers their results and writes one reply.
- *             It is the barrier of its connection; when that is gone it issues no more parts and ends with the last one.
- * Outcomes:   if a part fails no more are issued. The reply says "not executed" only if no part was executed; a write of
- *             which some parts were is reported as unknown, with the numbers.
- * Consistency: parts are separate ops: a command over several slots or partitions is not atomic.
- * Threading:  the door's shard. */
+ * Purpose:    a job issues the parts of one command, a bounded number at a time, gathers their results and writes one
+ * reply. It is the barrier of its connection; when that is gone it issues no more parts and ends with the last one.
+ * Outcomes:   if a part fails no more are issued. The reply says "not executed" only if no part was executed; a write
+ * of which some parts were is reported as unknown, with the numbers. Consistency: parts are separate ops: a command
+ * over several slots or partitions is not atomic. Threading:  the door's shard. */
 #ifndef CAIRN_WIRE_RESP_RESP_JOB_H
 #define CAIRN_WIRE_RESP_RESP_JOB_H
 

@@ -60,8 +60,8 @@ static void argv_reset(struct resp_parser *p)
 
 enum line { LINE_MORE, LINE_OK, LINE_BAD, LINE_LONG };
 
-/* The number between the type byte at p->at and the next CR LF. On LINE_OK p->at is behind the line. The LF is not looked
- * at, as in Redis. */
+/* The number between the type byte at p->at and the next CR LF. On LINE_OK p->at is behind the line. The LF is not
+ * looked at, as in Redis. */
 static enum line number_line(struct resp_parser *p, struct bytes in, int64_t *out)
 {
     const uint8_t *s = in.p + p->at + 1, *end = in.p + in.n;
@@ -124,7 +124,10 @@ static enum resp_parsed array_step(struct resp_parser *p, struct bytes in)
     return RESP_COMMAND;
 }
 
-static bool blank(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool blank(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 static int hex_digit(uint8_t c)
 {
@@ -151,8 +154,8 @@ static size_t unescape(const uint8_t *s, const uint8_t *end, uint8_t *out)
     return 1;
 }
 
-/* Splits a line as sdssplitargs() does: blanks separate, "…" with escapes, '…' with \'. Arguments go to the scratch, with
- * offsets until it is complete. false: unbalanced quotes. */
+/* Splits a line as sdssplitargs() does: blanks separate, "…" with escapes, '…' with \'. Arguments go to the scratch,
+ * with offsets until it is complete. false: unbalanced quotes. */
 static bool split_line(struct resp_parser *p, struct bytes line)
 {
     const uint8_t *s = line.p, *end = line.p + line.n;

@@ -3,12 +3,12 @@
  *
  * Purpose:    incremental parser of RESP requests: arrays of bulk strings, and inline commands. A complete command's
  *             arguments are views into the input (inline ones with quotes: into the parser's scratch).
- * Progress:   the caller keeps the bytes of an unfinished command and calls again with them and what came since; the parser
- *             remembers how far it got, so bytes are looked at once, however they are cut.
- * Errors:     RESP_BROKEN with Redis 7.0's text ("Protocol error: …"); the connection can't go on after it.
- * Bounds:     struct resp_limits; argv grows with arguments that came, never with a number that was announced.
- * Source:     https://redis.io/docs/reference/protocol-spec; redis/src/networking.c is the behaviour to match.
- * Threading:  one owner. */
+ * Progress:   the caller keeps the bytes of an unfinished command and calls again with them and what came since; the
+ * parser remembers how far it got, so bytes are looked at once, however they are cut. Errors:     RESP_BROKEN with
+ * Redis 7.0's text ("Protocol error: …"); the connection can't go on after it. Bounds:     struct resp_limits; argv
+ * grows with arguments that came, never with a number that was announced. Source:
+ * https://redis.io/docs/reference/protocol-spec; redis/src/networking.c is the behaviour to match. Threading:  one
+ * owner. */
 #ifndef CAIRN_WIRE_RESP_RESP_PARSE_H
 #define CAIRN_WIRE_RESP_RESP_PARSE_H
 
@@ -53,7 +53,8 @@ void resp_parser_init(struct resp_parser *p, const struct resp_limits *limits);
 void resp_parser_deinit(struct resp_parser *p);
 
 /* `in` begins where the last command ended. *out_used: bytes that need not come again (a command that was returned, and
- * empty commands before it). After RESP_COMMAND the caller may also call again with the same bytes: it is parsed anew. */
+ * empty commands before it). After RESP_COMMAND the caller may also call again with the same bytes: it is parsed anew.
+ */
 enum resp_parsed resp_parse(struct resp_parser *p, struct bytes in, size_t *out_used);
 
 /* How many more bytes the unfinished command needs at least, as far as that is known; for sizing the buffer. */

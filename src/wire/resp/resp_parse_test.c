@@ -171,7 +171,8 @@ static void test_bounds(void **state)
     assert_int_equal(resp_parse(&p, BYTES_LIT("*1\r\n$11\r\n"), &used), RESP_BROKEN);
     resp_parser_deinit(&p);
     resp_parser_init(&p, &small);
-    assert_int_equal(resp_parse(&p, BYTES_LIT("*3\r\n$10\r\n0123456789\r\n$10\r\n0123456789\r\n$9\r\n"), &used), RESP_BROKEN);
+    assert_int_equal(resp_parse(&p, BYTES_LIT("*3\r\n$10\r\n0123456789\r\n$10\r\n0123456789\r\n$9\r\n"), &used),
+                     RESP_BROKEN);
     assert_string_equal(p.error, "Protocol error: command larger than 40 bytes");
     resp_parser_deinit(&p);
 }
@@ -206,8 +207,9 @@ static void test_parse_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table), cmocka_unit_test(test_every_byte_apart), cmocka_unit_test(test_endless_lines),
-        cmocka_unit_test(test_bounds), cmocka_unit_test(test_needs), cmocka_unit_test(test_parse_again),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_every_byte_apart),
+        cmocka_unit_test(test_endless_lines), cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_needs),         cmocka_unit_test(test_parse_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,8 +30,14 @@ static void typed(struct buf *out, char type, struct bytes s)
     p[s.n + 1] = '\n';
 }
 
-void resp_put_simple(struct buf *out, const char *text) { typed(out, '+', bytes_str(text)); }
-void resp_put_ok(struct buf *out) { buf_put(out, "+OK\r\n", 5); }
+void resp_put_simple(struct buf *out, const char *text)
+{
+    typed(out, '+', bytes_str(text));
+}
+void resp_put_ok(struct buf *out)
+{
+    buf_put(out, "+OK\r\n", 5);
+}
 
 void resp_put_error(struct buf *out, struct bytes text)
 {
@@ -53,7 +59,10 @@ void resp_put_errorf(struct buf *out, const char *fmt, ...)
     resp_put_error(out, bytes_of(text, MIN((size_t)n, sizeof text - 1)));
 }
 
-void resp_put_int(struct buf *out, int64_t v) { head(out, ':', v); }
+void resp_put_int(struct buf *out, int64_t v)
+{
+    head(out, ':', v);
+}
 
 void resp_put_bulk(struct buf *out, struct bytes s)
 {
@@ -66,7 +75,10 @@ void resp_put_bulk(struct buf *out, struct bytes s)
     out->n += s.n + 2;
 }
 
-void resp_put_bulk_str(struct buf *out, const char *s) { resp_put_bulk(out, bytes_str(s)); }
+void resp_put_bulk_str(struct buf *out, const char *s)
+{
+    resp_put_bulk(out, bytes_str(s));
+}
 
 void resp_put_nil(struct buf *out, int proto)
 {
@@ -80,7 +92,10 @@ void resp_put_nil_array(struct buf *out, int proto)
     else buf_put(out, "*-1\r\n", 5);
 }
 
-void resp_put_array(struct buf *out, uint64_t count) { head(out, '*', (int64_t)count); }
+void resp_put_array(struct buf *out, uint64_t count)
+{
+    head(out, '*', (int64_t)count);
+}
 
 void resp_put_map(struct buf *out, int proto, uint64_t pairs)
 {
@@ -88,7 +103,10 @@ void resp_put_map(struct buf *out, int proto, uint64_t pairs)
     else head(out, '*', (int64_t)(2 * pairs));
 }
 
-void resp_put_set(struct buf *out, int proto, uint64_t count) { head(out, proto >= 3 ? '~' : '*', (int64_t)count); }
+void resp_put_set(struct buf *out, int proto, uint64_t count)
+{
+    head(out, proto >= 3 ? '~' : '*', (int64_t)count);
+}
 
 void resp_put_verbatim(struct buf *out, int proto, struct bytes text)
 {
@@ -128,7 +146,9 @@ static void put_one(struct buf *out, int proto, const struct result *r)
     case 'm': resp_put_map(out, proto, r->count); break;
     case 't': resp_put_set(out, proto, r->count); break;
     /* The gate follows the first two up; one that still comes here changed nothing. */
-    case 'X': resp_put_errorf(out, "UNAVAILABLE not executed: blocked by transaction %llu", (unsigned long long)r->count); break;
+    case 'X':
+        resp_put_errorf(out, "UNAVAILABLE not executed: blocked by transaction %llu", (unsigned long long)r->count);
+        break;
     case 'V': resp_put_errorf(out, "UNAVAILABLE not executed: the keys changed while it was evaluated"); break;
     case 'Z': resp_put_errorf(out, "ERR executed, but its reply was too large to keep for a retry"); break;
     default: ASSERT(!"result_next returns no other tag");

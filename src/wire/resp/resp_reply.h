@@ -1,10 +1,9 @@
 /* resp_reply.h - writes replies in RESP2 and RESP3.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    small writers for what the door itself answers, and the translation of results of ops (model/result.h). `proto`
- *             is 2 or 3; what RESP2 does not have becomes what Redis sends there: maps and sets arrays, doubles and verbatim
- *             strings bulk strings, booleans 1 and 0, nulls "$-1" or "*-1".
- * Threading:  pure. */
+ * Purpose:    small writers for what the door itself answers, and the translation of results of ops (model/result.h).
+ * `proto` is 2 or 3; what RESP2 does not have becomes what Redis sends there: maps and sets arrays, doubles and
+ * verbatim strings bulk strings, booleans 1 and 0, nulls "$-1" or "*-1". Threading:  pure. */
 #ifndef CAIRN_WIRE_RESP_RESP_REPLY_H
 #define CAIRN_WIRE_RESP_RESP_REPLY_H
 
@@ -34,7 +33,8 @@ bool resp_put_result_from(struct buf *out, int proto, struct reader *r);
 /* A whole encoded result; a malformed one becomes an error reply (it is this node's fault, never the client's). */
 void resp_put_result(struct buf *out, int proto, struct bytes encoded);
 
-/* The reply to a request that did not end ST_OK: it says whether the command was executed. `write`: the outcome matters. */
+/* The reply to a request that did not end ST_OK: it says whether the command was executed. `write`: the outcome
+ * matters. */
 void resp_put_status(struct buf *out, bool write, enum status st, const char *text);
 
 #endif

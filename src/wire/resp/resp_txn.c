@@ -56,8 +56,14 @@ void resp_watch_drop(struct resp_conn *c)
     buf_deinit(&c->watch_keys);
 }
 
-size_t resp_txn_count(const struct resp_conn *c) { return c->txn->count; }
-void resp_txn_spoil(struct resp_conn *c) { c->txn->spoiled = true; }
+size_t resp_txn_count(const struct resp_conn *c)
+{
+    return c->txn->count;
+}
+void resp_txn_spoil(struct resp_conn *c)
+{
+    c->txn->spoiled = true;
+}
 
 bool resp_txn_queues(const struct command *command)
 {
@@ -107,6 +113,7 @@ void resp_txn_queue(struct resp_conn *c, const struct command *command, const st
     if (q.op) {
         struct buf error = {0};
         struct command_op op = {.body = &t->bytes, .error = &error};
+        if (command->flags & COMMAND_RANDOM) op.random = env_random_u64(c->door->env);
         if (!join_slot(c, command, argv, argc)) return;
         if (command->build(argv, argc, &op) != ST_OK) {
             /* Redis finds this only in EXEC, and answers it in its place there. */
@@ -179,7 +186,7 @@ static void exec_result(struct resp_job *j, size_t number, struct bytes encoded)
         buf_put(&e->results, r.p, reader_left(&r));
     } else { /* blocked, changed, too large: one reply for all */
         resp_put_result(&e->job.error, 2, encoded);
-        e->job.error.n -= MIN(e->job.error.n, 2);                       /* without "-" … CR LF */
+        e->job.error.n -= MIN(e->job.error.n, 2); /* without "-" … CR LF */
         if (e->job.error.n != 0) buf_consume(&e->job.error, 1);
     }
 }

@@ -1,6 +1,6 @@
-/* overlay.c - the writes of one op, over the rows of a view that it does not change.
+/* op_overlay.c - the writes of one op, over the rows of a view that it does not change.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "model/overlay.h"
+#include "model/op_overlay.h"
 
 #include "table/place.h"
 
@@ -9,9 +9,9 @@ static bool is_head(struct bytes row)
     return row.n > 6 && row.p[6] == SPACE_HEAD; /* table u32, slot u16, space */
 }
 
-static enum status overlay_get(void *ctx, struct bytes row, struct bytes *out)
+static enum status op_overlay_get(void *ctx, struct bytes row, struct bytes *out)
 {
-    struct overlay *o = ctx;
+    struct op_overlay *o = ctx;
     const struct row_node *n = row_tree_find(&o->writes, row);
     if (n != NULL) {
         if (n->deleted) return ST_NOT_FOUND;
@@ -73,10 +73,10 @@ static bool merge_base_row(void *ctx, struct bytes row, struct bytes value)
     return !m->stopped;
 }
 
-static enum status overlay_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+static enum status op_overlay_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                                 bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
 {
-    struct overlay *o = ctx;
+    struct op_overlay *o = ctx;
     if (bytes_compare(lo, hi) >= 0) return ST_OK;
     struct merge m = {.writes = &o->writes, .lo = lo, .hi = hi, .reverse = reverse, .each = each, .ctx = each_ctx};
     m.next = reverse ? row_tree_below(&o->writes, hi) : row_tree_from(&o->writes, lo);
@@ -88,44 +88,44 @@ static enum status overlay_scan(void *ctx, struct bytes lo, struct bytes hi, boo
     return st;
 }
 
-static void overlay_put(void *ctx, struct bytes row, struct bytes value)
+static void op_overlay_put(void *ctx, struct bytes row, struct bytes value)
 {
-    struct overlay *o = ctx;
+    struct op_overlay *o = ctx;
     row_tree_put(&o->writes, row, value)->deleted = false;
 }
 
-static void overlay_del(void *ctx, struct bytes row)
+static void op_overlay_del(void *ctx, struct bytes row)
 {
-    struct overlay *o = ctx;
+    struct op_overlay *o = ctx;
     row_tree_put(&o->writes, row, BYTES_LIT(""))->deleted = true;
 }
 
-void overlay_init(struct overlay *o, struct op_view *base)
+void op_overlay_init(struct op_overlay *o, struct op_view *base)
 {
-    *o = (struct overlay){.base = base, .view = *base};
+    *o = (struct op_overlay){.base = base, .view = *base};
     o->view.ctx = o;
-    o->view.get = overlay_get;
-    o->view.scan = overlay_scan;
-    o->view.put = overlay_put;
-    o->view.del = overlay_del;
+    o->view.get = op_overlay_get;
+    o->view.scan = op_overlay_scan;
+    o->view.put = op_overlay_put;
+    o->view.del = op_overlay_del;
     o->view.counters = &o->counters;
     if (base->counters != NULL) o->counters = *base->counters;
 }
 
-void overlay_deinit(struct overlay *o)
+void op_overlay_deinit(struct op_overlay *o)
 {
     row_tree_deinit(&o->writes);
     row_tree_deinit(&o->reads);
 }
 
-void overlay_drop(struct overlay *o)
+void op_overlay_drop(struct op_overlay *o)
 {
     row_tree_deinit(&o->writes);
     row_tree_deinit(&o->reads);
     o->counters = o->base->counters != NULL ? *o->base->counters : (struct op_counters){0};
 }
 
-void overlay_commit(struct overlay *o)
+void op_overlay_commit(struct op_overlay *o)
 {
     struct op_view *base = o->base;
     for (const struct row_node *n = row_tree_first(&o->writes); n != NULL; n = row_tree_next(n)) {
@@ -135,5 +135,5 @@ void overlay_commit(struct overlay *o)
             base->put(base->ctx, n->key, n->value);
     }
     if (base->counters != NULL) *base->counters = o->counters;
-    overlay_drop(o);
+    op_overlay_drop(o);
 }

@@ -1,0 +1,433 @@
+/* client.c - simulated clients: speak RESP over simulated streams to any node, and write down what they were told.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sim/client.h"
+
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "sim/heap.h"
+
+#define REPLIES_MAX 4
+
+enum phase {
+    IDLE,      /* thinking */
+    FIRST,     /* waits for the replies of the op, or of WATCH and GET */
+    SECOND,    /* CAS: waits for EXEC */
+};
+
+/* The part of a reply that clients look at. */
+struct reply {
+    char type;       /* + - : $ * or _ for nil */
+    int64_t number;  /* of : and of $ that holds one; count of * */
+    bool is_number;
+    char text[128];
+    struct {
+        bool is_number;
+        int64_t number;
+    } items[2]; /* of an array */
+};
+
+struct client {
+    struct sim_clients *all;
+    struct sim_node *machine;
+    struct env *env;
+    struct env_loop *loop;
+    unsigned process;
+    struct env_stream *stream;
+    bool connected, sent;
+    struct buf in;
+    struct env_timer think, timeout;
+    enum phase phase;
+    struct sim_record op;
+    size_t record;
+    unsigned expected, got;
+    struct reply replies[REPLIES_MAX];
+};
+
+struct sim_clients {
+    struct world *world;
+    struct sim_clients_options options;
+    struct history *history;
+    struct client *clients;
+    struct rng rng;
+    unsigned base, ops_in_set;
+    int64_t value;
+    bool finishing;
+    unsigned next_final, final_left;
+    char finding[256];
+    struct sim_client_counters counters;
+};
+
+static uint64_t now(struct client *c) { return world_now_ns(c->all->world); }
+
+static void finding(struct sim_clients *all, const char *text)
+{
+    if (all->finding[0] == 0) snprintf(all->finding, sizeof all->finding, "%s", text);
+}
+
+/* ---- commands ---- */
+
+static void argument(struct buf *b, const char *text) { buf_printf(b, "$%zu\r\n%s\r\n", strlen(text), text); }
+
+static void command(struct buf *b, unsigned n, const char *a0, const char *a1, const char *a2, const char *a3, const char *a4)
+{
+    const char *args[] = {a0, a1, a2, a3, a4};
+    buf_printf(b, "*%u\r\n", n);
+    for (unsigned i = 0; i < n; i++) argument(b, args[i]);
+}
+
+/* Appends the commands of the op's first step; returns how many replies they have. */
+static unsigned first_step(const struct client *c, struct buf *b)
+{
+    const struct sim_record *r = &c->op;
+    char a[32], second[32], hash[32], arg[32], px[32];
+    snprintf(a, sizeof a, "{o%u}a", r->object);
+    snprintf(second, sizeof second, "{o%u}b", r->object);
+    snprintf(hash, sizeof hash, "{o%u}h", r->object);
+    snprintf(arg, sizeof arg, "%" PRId64, r->arg);
+    snprintf(px, sizeof px, "%u", (unsigned)(200 + (r->arg & 1023)));
+    switch ((enum sim_op)r->op) {
+    case SIM_READ:
+        if (r->hash) command(b, 3, "HGET", hash, "a", NULL, NULL);
+        else command(b, 2, "GET", a, NULL, NULL, NULL);
+        return 1;
+    case SIM_WRITE:
+        if (r->hash) command(b, 4, "HSET", hash, "a", arg, NULL);
+        else command(b, 3, "SET", a, arg, NULL, NULL);
+        return 1;
+    case SIM_WRITE_TTL: command(b, 5, "SET", a, arg, "PX", px); return 1;
+    case SIM_INCR:
+        if (r->hash) command(b, 4, "HINCRBY", hash, "a", "1", NULL);
+        else command(b, 2, "INCR", a, NULL, NULL, NULL);
+        return 1;
+    case SIM_DELETE:
+        if (r->hash) command(b, 3, "HDEL", hash, "a", NULL, NULL);
+        else command(b, 2, "DEL", a, NULL, NULL, NULL);
+        return 1;
+    case SIM_GETSET: command(b, 4, "SET", a, arg, "GET", NULL); return 1;
+    case SIM_CAS:
+        command(b, 2, "WATCH", a, NULL, NULL, NULL);
+        command(b, 2, "GET", a, NULL, NULL, NULL);
+        return 2;
+    case SIM_BOTH:
+        command(b, 1, "MULTI", NULL, NULL, NULL, NULL);
+        if (r->hash) {
+            command(b, 4, "HINCRBY", hash, "a", "1", NULL);
+            command(b, 4, "HINCRBY", hash, "b", "1", NULL);
+        } else {
+            command(b, 2, "INCR", a, NULL, NULL, NULL);
+            command(b, 2, "INCR", second, NULL, NULL, NULL);
+        }
+        command(b, 1, "EXEC", NULL, NULL, NULL, NULL);
+        return 4;
+    case SIM_READ_BOTH:
+        if (r->hash) command(b, 4, "HMGET", hash, "a", "b", NULL);
+        else command(b, 3, "MGET", a, second, NULL, NULL);
+        return 1;
+    default: ASSERT(false); return 0;
+    }
+}
+
+static void second_step(const struct client *c, struct buf *b)
+{
+    char a[32], arg[32];
+    snprintf(a, sizeof a, "{o%u}a", c->op.object);
+    snprintf(arg, sizeof arg, "%" PRId64, c->op.arg);
+    command(b, 1, "MULTI", NULL, NULL, NULL, NULL);
+    command(b, 3, "SET", a, arg, NULL, NULL);
+    command(b, 1, "EXEC", NULL, NULL, NULL, NULL);
+}
+
+/* ---- replies ---- */
+
+static bool line_of(struct reader *r, struct bytes *out)
+{
+    const uint8_t *cr = memchr(r->p, '\r', (size_t)(r->end - r->p));
+    if (cr == NULL || cr + 1 >= r->end) return false;
+    *out = bytes_of(r->p, (size_t)(cr - r->p));
+    r->p = cr + 2;
+    return true;
+}
+
+/* One reply; false: more bytes are needed. */
+static bool parse_reply(struct reader *r, struct reply *out, unsigned depth)
+{
+    struct bytes line;
+    *out = (struct reply){0};
+    if (!line_of(r, &line) || line.n == 0) return false;
+    out->type = (char)line.p[0];
+    struct bytes rest = bytes_of(line.p + 1, line.n - 1);
+    snprintf(out->text, sizeof out->text, "%.*s", (int)MIN(rest.n, sizeof out->text - 1), (const char *)rest.p);
+    if (out->type == '+' || out->type == '-') return true;
+    if (!bytes_to_i64(rest, &out->number)) return true;
+    out->is_number = out->type == ':';
+    if (out->number < 0 && out->type != ':') {
+        out->type = '_';
+        return true;
+    }
+    if (out->type == '$') {
+        size_t n = (size_t)out->number;
+        if ((size_t)(r->end - r->p) < n + 2) return false;
+        out->is_number = bytes_to_i64(bytes_of(r->p, n), &out->number);
+        r->p += n + 2;
+    } else if (out->type == '*' && depth == 0) {
+        int64_t count = out->number;
+        for (int64_t i = 0; i < count; i++) {
+            struct reply item;
+            if (!parse_reply(r, &item, 1)) return false;
+            if (i >= 2) continue;
+            out->items[i].is_number = item.is_number;
+            out->items[i].number = item.number;
+            if (item.type == '-') snprintf(out->text, sizeof out->text, "%s", item.text);
+        }
+    }
+    return true;
+}
+
+static int64_t cell(const struct reply *r) { return r->is_number ? r->number : CELL_ABSENT; }
+static int64_t item_cell(const struct reply *r, unsigned i) { return r->items[i].is_number ? r->items[i].number : CELL_ABSENT; }
+
+/* ---- ending an operation ---- */
+
+static void start_op(struct client *c);
+
+static void think(struct client *c)
+{
+    struct sim_clients *all = c->all;
+    c->phase = IDLE;
+    uint64_t mean = all->finishing ? 20 * NS_PER_MS : all->options.think_ns;
+    env_timer_start(&c->think, rng_between(&all->rng, mean / 4, mean * 7 / 4));
+}
+
+static void drop_connection(struct client *c)
+{
+    if (c->stream != NULL) env_stream_close(c->stream);
+    c->stream = NULL;
+    c->connected = false;
+    buf_clear(&c->in);
+}
+
+static void end_op(struct client *c, enum sim_outcome outcome, int64_t a, int64_t b)
+{
+    struct sim_clients *all = c->all;
+    bool read = c->op.op == SIM_READ || c->op.op == SIM_READ_BOTH;
+    if (outcome == SIM_UNKNOWN && read) outcome = SIM_FAILED;
+    /* A CAS that never came to its EXEC has changed nothing. */
+    if (outcome == SIM_UNKNOWN && c->op.op == SIM_CAS && c->phase == FIRST) outcome = SIM_FAILED;
+    if (c->op.op == SIM_CAS && outcome == SIM_UNKNOWN) a = c->op.a;
+    env_timer_stop(&c->timeout);
+    history_end(all->history, c->record, outcome, a, b, now(c));
+    all->counters.by_op[c->op.op]++;
+    if (outcome == SIM_OK) all->counters.ok++;
+    else if (outcome == SIM_UNKNOWN) all->counters.unknown++;
+    else all->counters.failed++;
+    if (all->finishing && outcome == SIM_OK && all->final_left > 0 && c->op.process == UINT32_MAX) all->final_left--;
+    c->op.process = 0;
+    think(c);
+}
+
+static enum sim_outcome outcome_of_error(struct client *c, const char *text)
+{
+    char line[200];
+    if (strncmp(text, "UNKNOWN", 7) == 0) return SIM_UNKNOWN;
+    if (strncmp(text, "UNAVAILABLE", 11) == 0 || strncmp(text, "OVERLOADED", 10) == 0) return SIM_FAILED;
+    snprintf(line, sizeof line, "%s of object %u was answered -%s", sim_op_name(c->op.op), c->op.object, text);
+    finding(c->all, line);
+    return SIM_UNKNOWN;
+}
+
+static void send_second(struct client *c)
+{
+    struct buf b = {0};
+    c->phase = SECOND;
+    c->expected = 3;
+    c->got = 0;
+    second_step(c, &b);
+    env_stream_write(c->stream, buf_view(&b));
+    buf_deinit(&b);
+}
+
+static void exec_done(struct client *c, const struct reply *exec)
+{
+    if (exec->type == '-') {
+        end_op(c, outcome_of_error(c, exec->text), c->op.a, 0);
+    } else if (exec->type == '_') {
+        c->all->counters.aborted++;
+        end_op(c, SIM_FAILED, 0, 0);
+    } else if (c->op.op == SIM_CAS) {
+        end_op(c, SIM_OK, c->op.a, 0);
+    } else {
+        end_op(c, SIM_OK, item_cell(exec, 0), item_cell(exec, 1));
+    }
+}
+
+/* All replies of the step are here. */
+static void on_replies(struct client *c)
+{
+    const struct reply *first = &c->replies[0], *last = &c->replies[c->expected - 1];
+    if (c->phase == SECOND || c->op.op == SIM_BOTH) {
+        exec_done(c, last);
+        return;
+    }
+    for (unsigned i = 0; i < c->expected; i++) {
+        if (c->replies[i].type != '-') continue;
+        enum sim_outcome outcome = outcome_of_error(c, c->replies[i].text);
+        if (c->op.op == SIM_CAS) drop_connection(c); /* the watch must not stay */
+        end_op(c, outcome, 0, 0);
+        return;
+    }
+    switch ((enum sim_op)c->op.op) {
+    case SIM_CAS:
+        c->op.a = cell(last);
+        c->all->history->records[c->record].a = c->op.a;
+        send_second(c);
+        break;
+    case SIM_READ_BOTH: end_op(c, SIM_OK, item_cell(first, 0), item_cell(first, 1)); break;
+    default: end_op(c, SIM_OK, cell(first), CELL_ABSENT); break;
+    }
+}
+
+static void on_data(struct env_stream *s, void *ctx, struct bytes data)
+{
+    struct client *c = ctx;
+    buf_put_bytes(&c->in, data);
+    while (c->phase != IDLE && c->stream != NULL) {
+        struct reader r = reader_of(buf_view(&c->in));
+        struct reply reply;
+        if (reader_left(&r) == 0 || !parse_reply(&r, &reply, 0)) return;
+        buf_consume(&c->in, (size_t)(r.p - c->in.p));
+        c->replies[c->got++] = reply;
+        if (c->got == c->expected) on_replies(c);
+    }
+}
+
+static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
+{
+    struct client *c = ctx;
+    drop_connection(c);
+    if (c->phase != IDLE) end_op(c, c->sent ? SIM_UNKNOWN : SIM_FAILED, 0, 0);
+}
+
+static const struct env_stream_events events = {.data = on_data, .closed = on_closed};
+
+static void on_timeout(struct env_timer *timer)
+{
+    struct client *c = CONTAINER_OF(timer, struct client, timeout);
+    drop_connection(c);
+    if (c->phase != IDLE) end_op(c, c->sent ? SIM_UNKNOWN : SIM_FAILED, 0, 0);
+}
+
+static void send_first(struct client *c)
+{
+    struct buf b = {0};
+    c->expected = first_step(c, &b);
+    c->got = 0;
+    c->sent = true;
+    env_stream_write(c->stream, buf_view(&b));
+    buf_deinit(&b);
+}
+
+static void on_connected(struct env_stream *s, void *ctx, enum status st)
+{
+    struct client *c = ctx;
+    if (st != ST_OK) {
+        drop_connection(c);
+        if (c->phase != IDLE) end_op(c, SIM_FAILED, 0, 0);
+        return;
+    }
+    c->connected = true;
+    c->all->counters.connections++;
+    if (c->phase == FIRST) send_first(c);
+}
+
+/* ---- choosing an operation ---- */
+
+static bool choose(struct client *c)
+{
+    struct sim_clients *all = c->all;
+    struct rng *rng = &all->rng;
+    c->op = (struct sim_record){.process = c->process, .a = CELL_ABSENT, .b = CELL_ABSENT};
+    if (all->finishing) {
+        if (all->final_left == 0) return false;
+        c->op.object = all->base + all->next_final++ % all->options.objects;
+        c->op.op = SIM_READ_BOTH;
+        c->op.hash = c->op.object % 3 == 0;
+        return true;
+    }
+    if (++all->ops_in_set > all->options.ops_per_object * all->options.objects) {
+        all->ops_in_set = 0;
+        all->base += all->options.objects;
+    }
+    c->op.object = all->base + (unsigned)rng_below(rng, all->options.objects);
+    c->op.hash = c->op.object % 3 == 0;
+    static const uint8_t weights[SIM_OP_COUNT] = {30, 14, 4, 20, 6, 4, 8, 8, 6};
+    unsigned sum = 0, draw;
+    for (unsigned i = 0; i < SIM_OP_COUNT; i++) sum += weights[i];
+    draw = (unsigned)rng_below(rng, sum);
+    for (c->op.op = 0; draw >= weights[c->op.op]; c->op.op++) draw -= weights[c->op.op];
+    if (c->op.hash && (c->op.op == SIM_WRITE_TTL || c->op.op == SIM_GETSET || c->op.op == SIM_CAS)) c->op.op = SIM_INCR;
+    c->op.arg = (all->value += 1000); /* room for increments, so that values tell where they come from */
+    return true;
+}
+
+static void start_op(struct client *c)
+{
+    struct sim_clients *all = c->all;
+    if (!choose(c)) return;
+    c->op.invoke_ns = now(c);
+    c->record = history_begin(all->history, &c->op);
+    if (all->finishing) c->op.process = UINT32_MAX;
+    c->phase = FIRST;
+    c->sent = false;
+    env_timer_start(&c->timeout, all->options.timeout_ns);
+    if (c->stream != NULL && rng_chance(&all->rng, 50)) drop_connection(c); /* another node now and then */
+    if (c->stream == NULL) {
+        unsigned i = (unsigned)rng_below(&all->rng, *all->options.address_count);
+        c->stream = env_connect(c->loop, all->options.addresses[i], &events, c, on_connected);
+    } else if (c->connected) {
+        send_first(c);
+    }
+}
+
+static void on_think(struct env_timer *timer) { start_op(CONTAINER_OF(timer, struct client, think)); }
+
+static void client_main(void *ctx, struct env *env, struct env_loop **loops, unsigned loop_count)
+{
+    struct client *c = ctx;
+    c->env = env;
+    c->loop = loops[0];
+    env_timer_init(c->loop, &c->think, on_think);
+    env_timer_init(c->loop, &c->timeout, on_timeout);
+    think(c);
+}
+
+struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_options *options, struct history *h)
+{
+    struct sim_clients *all = mem_zalloc(sizeof *all);
+    all->world = w;
+    all->options = *options;
+    all->history = h;
+    all->clients = mem_zalloc(options->count * sizeof *all->clients);
+    all->value = 1000;
+    rng_init(&all->rng, rng_next(world_rng(w)));
+    for (unsigned i = 0; i < options->count; i++) {
+        char host[16];
+        struct client *c = &all->clients[i];
+        snprintf(host, sizeof host, "c%u", i + 1);
+        c->all = all;
+        c->process = i;
+        c->machine = world_node_new(w, host);
+        world_start(c->machine, 1, client_main, c);
+    }
+    return all;
+}
+
+void sim_clients_finish(struct sim_clients *all)
+{
+    all->finishing = true;
+    all->final_left = all->options.objects;
+}
+
+bool sim_clients_finished(const struct sim_clients *all) { return all->finishing && all->final_left == 0; }
+const char *sim_clients_finding(const struct sim_clients *all) { return all->finding[0] != 0 ? all->finding : NULL; }
+const struct sim_client_counters *sim_clients_counters(const struct sim_clients *all) { return &all->counters; }

@@ -1,0 +1,75 @@
+/* cluster.h - a simulated cluster of Cairn nodes, and what disturbs it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose:   starts real nodes (node/node.h) on simulated machines, restarts those that end, draws faults from the seed, and
+ *            looks into the nodes to compare replicas.
+ * Budget:    storage is damaged on one node of the run only (a minority of every entry's copies); power losses, kills, pauses,
+ *            cuts, stalls and failing syncs hit any number of nodes at once.
+ * Ownership: the cluster's memory is the harness's; nodes live in their processes. */
+#ifndef CAIRN_SIM_CLUSTER_H
+#define CAIRN_SIM_CLUSTER_H
+
+#include <stdio.h>
+
+#include "sim/world.h"
+
+#define SIM_NODES_MAX 12
+
+enum sim_fault {
+    FAULT_KILL,
+    FAULT_POWER,
+    FAULT_POWER_ALL,
+    FAULT_CUT_BOTH,
+    FAULT_CUT_ONE_WAY,
+    FAULT_CUT_BRIDGE, /* two halves that both reach one node */
+    FAULT_ISOLATE,
+    FAULT_RESET,
+    FAULT_SLOW_LINK,
+    FAULT_PAUSE,
+    FAULT_STALL_LOOP,
+    FAULT_CLOCK_JUMP,
+    FAULT_CLOCK_DRIFT,
+    FAULT_DISK_STALL,
+    FAULT_DISK_SLOW,
+    FAULT_DISK_FULL,
+    FAULT_SYNC_ERROR,
+    FAULT_WRITE_ERROR,
+    FAULT_CORRUPTION,
+    FAULT_STOP, /* orderly */
+    FAULT_ADD_NODE,
+    FAULT_COUNT
+};
+const char *sim_fault_name(enum sim_fault f);
+
+struct sim_cluster_options {
+    unsigned nodes;  /* at first; 1 … 9 */
+    unsigned shards; /* of each */
+    unsigned partitions;
+    uint64_t fault_every_ns; /* on average; 0: none */
+    uint32_t faults;         /* bits: which kinds may happen */
+    bool small_limits;       /* limits shrunk at random */
+};
+
+struct sim_cluster;
+struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_options *options);
+void sim_cluster_free(struct sim_cluster *c);
+/* Where clients connect; grows when nodes are added. */
+const char (*sim_cluster_addresses(struct sim_cluster *c))[32];
+const unsigned *sim_cluster_address_count(struct sim_cluster *c);
+bool sim_cluster_ready(const struct sim_cluster *c); /* every node was ready once since its last start */
+void sim_cluster_disturb(struct sim_cluster *c, bool on);
+/* No more faults; heals, unpauses, restarts everything that can be. */
+void sim_cluster_heal(struct sim_cluster *c);
+/* Do all replicas of each partition that have applied the same index have the same rows? False: prints which differ. */
+bool sim_cluster_agrees(struct sim_cluster *c, FILE *out);
+/* A node said it can't go on for a reason that the faults do not explain; NULL: none. */
+const char *sim_cluster_finding(const struct sim_cluster *c);
+
+struct sim_cluster_counters {
+    uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
+        reads_lease, reads_index, damaged, torn, scrubs;
+};
+/* Adds up what the nodes that run count themselves, and what ended ones had counted. */
+void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);
+
+#endif

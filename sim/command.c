@@ -1,0 +1,291 @@
+/* command.c - the command `cairn sim`: clusters under faults, seed by seed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sim/command.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/mutation.h"
+#include "sim/client.h"
+#include "sim/cluster.h"
+#include "sim/disk.h"
+#include "sim/heap.h"
+#include "sim/history.h"
+#include "sim/net.h"
+
+struct run_options {
+    uint64_t seed;
+    uint64_t seconds; /* of faults, virtual */
+    unsigned nodes;   /* 0: drawn */
+    uint32_t faults;
+    bool log;
+    const char *history_path;
+};
+
+struct totals {
+    struct sim_cluster_counters cluster;
+    struct sim_client_counters clients;
+    uint64_t runs, failed, virtual_ns, events;
+    double real_s;
+};
+
+static const char help[] =
+    "usage: cairn sim [--seed S] [--seeds N] [--seconds T] [--nodes N] [--faults LIST] [--log] [--history FILE]\n"
+    "\n"
+    "Runs whole clusters in virtual time, disturbs them, and checks that what clients were told is linearizable, that\n"
+    "nothing acknowledged is lost or applied twice, that replicas agree, and that the cluster serves again after the faults.\n"
+    "\n"
+    "  --seed S        the first seed (default 1); the same seed is the same run, byte for byte\n"
+    "  --seeds N       run N seeds, from S on (default 1)\n"
+    "  --seconds T     virtual seconds of faults in each run (default 20)\n"
+    "  --nodes N       nodes of the cluster, 1 to 9 (default: drawn from the seed)\n"
+    "  --faults LIST   only these kinds, with commas (default: all); `none`; `--faults help` lists them\n"
+    "  --log           print what the nodes report, with virtual times\n"
+    "  --history FILE  write what the clients did, one JSON object a line\n";
+
+static double real_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void draw_world(struct world *w)
+{
+    struct rng *rng = world_rng(w);
+    struct sim_net_options *net = net_options(w);
+    struct sim_cpu_options *cpu = world_cpu_options(w);
+    net->latency_ns = rng_between(rng, 50 * NS_PER_US, 2 * NS_PER_MS);
+    net->jitter_ns = rng_between(rng, 10 * NS_PER_US, net->latency_ns);
+    net->spike_one_in = rng_chance(rng, 2) ? 2000 : 0;
+    net->loss_one_in = rng_chance(rng, 2) ? rng_between(rng, 100, 5000) : 0;
+    net->split_one_in = rng_chance(rng, 2) ? 20 : 0;
+    net->reset_one_in = rng_chance(rng, 4) ? 20000 : 0;
+    cpu->hiccup_one_in = rng_chance(rng, 3) ? 5000 : 0;
+    cpu->hiccup_ns_max = 50 * NS_PER_MS;
+}
+
+static void draw_disks(struct world *w, unsigned nodes)
+{
+    struct rng *rng = world_rng(w);
+    for (unsigned i = 1; i <= nodes; i++) {
+        struct sim_disk_options *d = sim_disk_options(world_node(w, i));
+        d->sync_ns_min = 80 * NS_PER_US;
+        d->sync_ns_max = rng_between(rng, 200 * NS_PER_US, 5 * NS_PER_MS);
+        d->torn_one_in = 20;
+        d->garbage_one_in = 50;
+    }
+}
+
+static bool run_until_ready(struct world *w, struct sim_cluster *c, uint64_t limit_ns)
+{
+    uint64_t end = world_now_ns(w) + limit_ns;
+    while (!sim_cluster_ready(c) && world_now_ns(w) < end) world_run(w, 50 * NS_PER_MS);
+    return sim_cluster_ready(c);
+}
+
+static bool run_until_finished(struct world *w, struct sim_clients *clients, uint64_t limit_ns)
+{
+    uint64_t end = world_now_ns(w) + limit_ns;
+    while (!sim_clients_finished(clients) && world_now_ns(w) < end) world_run(w, 50 * NS_PER_MS);
+    return sim_clients_finished(clients);
+}
+
+static void add_up(struct totals *t, struct sim_cluster *cluster, struct sim_clients *clients, struct world *w)
+{
+    struct sim_cluster_counters c;
+    sim_cluster_counters(cluster, &c);
+    uint64_t *sum = (uint64_t *)(void *)&t->cluster;
+    const uint64_t *add = (const uint64_t *)(const void *)&c;
+    for (size_t i = 0; i < sizeof c / 8; i++) sum[i] += add[i];
+    sum = (uint64_t *)(void *)&t->clients;
+    add = (const uint64_t *)(const void *)sim_clients_counters(clients);
+    for (size_t i = 0; i < sizeof t->clients / 8; i++) sum[i] += add[i];
+    t->virtual_ns += world_now_ns(w);
+    t->events += world_counters(w)->events;
+}
+
+/* The checks that need the whole run. */
+static const char *judge(struct world *w, struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
+{
+    if (sim_clients_finding(clients) != NULL) return sim_clients_finding(clients);
+    if (sim_cluster_finding(cluster) != NULL) return sim_cluster_finding(cluster);
+    if (!history_check(h, stdout)) return "the history is not linearizable";
+    return NULL;
+}
+
+static const char *run_cluster(struct world *w, const struct run_options *o, struct sim_cluster *cluster,
+                               struct sim_clients *clients, struct history *h)
+{
+    world_run(w, 2 * NS_PER_S);
+    sim_cluster_disturb(cluster, true);
+    world_run(w, o->seconds * NS_PER_S);
+    sim_cluster_heal(cluster);
+    if (!run_until_ready(w, cluster, 60 * NS_PER_S)) return "a node was not ready within 60 s after the faults ended";
+    world_run(w, NS_PER_S);
+    sim_clients_finish(clients);
+    if (!run_until_finished(w, clients, 60 * NS_PER_S)) return "the cluster did not serve all keys within 60 s after the faults ended";
+    world_run(w, 2 * NS_PER_S);
+    if (!sim_cluster_agrees(cluster, stdout)) return "replicas of a partition differ";
+    return judge(w, cluster, clients, h);
+}
+
+static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *out_trace)
+{
+    struct world *w = world_new(o->seed);
+    struct rng *rng = world_rng(w);
+    struct history h = {0};
+    double started = real_now();
+    if (o->log) world_set_log(w, stdout);
+    draw_world(w);
+    static const uint8_t sizes[] = {1, 3, 3, 3, 3, 5, 5, 2, 4, 7};
+    struct sim_cluster_options cluster_options = {
+        .nodes = o->nodes != 0 ? o->nodes : sizes[rng_below(rng, sizeof sizes)],
+        .shards = 1 + (unsigned)rng_below(rng, 2),
+        .partitions = 1 + (unsigned)rng_below(rng, 6),
+        .fault_every_ns = rng_between(rng, 300 * NS_PER_MS, 3 * NS_PER_S),
+        .faults = o->faults,
+        .small_limits = true,
+    };
+    /* One copy of everything: damaged storage is beyond the budget. */
+    if (cluster_options.nodes < 3) cluster_options.faults &= ~(1u << FAULT_CORRUPTION);
+    struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
+    draw_disks(w, cluster_options.nodes);
+    struct sim_clients_options client_options = {.count = 5,
+                                                 .addresses = sim_cluster_addresses(cluster),
+                                                 .address_count = sim_cluster_address_count(cluster),
+                                                 .think_ns = 30 * NS_PER_MS,
+                                                 .timeout_ns = 8 * NS_PER_S,
+                                                 .objects = 6,
+                                                 .ops_per_object = 60};
+    struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
+    const char *violation = run_cluster(w, o, cluster, clients, &h);
+    add_up(t, cluster, clients, w);
+    t->runs++;
+    t->real_s += real_now() - started;
+    *out_trace = world_trace(w);
+    if (o->history_path != NULL) {
+        FILE *f = fopen(o->history_path, "w");
+        if (f != NULL) history_write(&h, f);
+        if (f != NULL) fclose(f);
+    }
+    if (violation != NULL) {
+        t->failed++;
+        printf("VIOLATION seed=%" PRIu64 " nodes=%u: %s\n  replay: cairn sim --seed %" PRIu64 " --seconds %" PRIu64 " --log\n", o->seed,
+               cluster_options.nodes, violation, o->seed, o->seconds);
+        fflush(stdout);
+    }
+    history_deinit(&h);
+    world_free(w);
+    return violation == NULL;
+}
+
+static void print_totals(const struct totals *t)
+{
+    printf("runs %" PRIu64 ", failed %" PRIu64 "; %.0f virtual seconds in %.1f real (%.0f times real time), %.1f M events\n", t->runs,
+           t->failed, (double)t->virtual_ns / 1e9, t->real_s, (double)t->virtual_ns / 1e9 / t->real_s, (double)t->events / 1e6);
+    printf("operations: %" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64 " unknown, %" PRIu64 " aborted by WATCH;", t->clients.ok,
+           t->clients.failed, t->clients.unknown, t->clients.aborted);
+    for (unsigned i = 0; i < SIM_OP_COUNT; i++) printf(" %s %" PRIu64, sim_op_name((enum sim_op)i), t->clients.by_op[i]);
+    printf("\nfaults:");
+    for (unsigned i = 0; i < FAULT_COUNT; i++)
+        if (t->cluster.faults[i] != 0) printf(" %s %" PRIu64, sim_fault_name((enum sim_fault)i), t->cluster.faults[i]);
+    printf("\ncluster: starts %" PRIu64 ", nodes ended by faults %" PRIu64 ", elections %" PRIu64 ", snapshots sent %" PRIu64
+           " installed %" PRIu64 ", duplicates answered %" PRIu64 ", conflicts %" PRIu64 ", lease reads %" PRIu64 ", index reads %" PRIu64
+           ", damaged records %" PRIu64 ", torn batches %" PRIu64 ", scrubs %" PRIu64 "\n",
+           t->cluster.starts, t->cluster.node_failures, t->cluster.elections, t->cluster.snapshots_sent,
+           t->cluster.snapshots_installed, t->cluster.duplicates, t->cluster.conflicts, t->cluster.reads_lease,
+           t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs);
+}
+
+/* "kill,pause" → bits; false: an unknown name. */
+static bool parse_faults(const char *list, uint32_t *out)
+{
+    *out = 0;
+    if (strcmp(list, "none") == 0) return true;
+    while (*list != 0) {
+        size_t n = strcspn(list, ",");
+        unsigned f = 0;
+        while (f < FAULT_COUNT && (strlen(sim_fault_name((enum sim_fault)f)) != n || strncmp(sim_fault_name((enum sim_fault)f), list, n) != 0)) f++;
+        if (f == FAULT_COUNT) {
+            printf("cairn sim: --faults: there is no kind '%.*s'; the kinds are:", (int)n, list);
+            for (unsigned i = 0; i < FAULT_COUNT; i++) printf(" %s", sim_fault_name((enum sim_fault)i));
+            printf("\n");
+            return false;
+        }
+        *out |= 1u << f;
+        list += n + (list[n] == ',');
+    }
+    return true;
+}
+
+static bool number(const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *out)
+{
+    uint64_t v;
+    if (text == NULL || !bytes_to_u64(bytes_str(text), &v) || v < low || v > high) {
+        printf("cairn sim: %s takes a number from %" PRIu64 " to %" PRIu64 "%s%s\n", name, low, high, text != NULL ? ", not " : "", text != NULL ? text : "");
+        return false;
+    }
+    *out = v;
+    return true;
+}
+
+int sim_main(int argc, char **argv)
+{
+    struct run_options o = {.seed = 1, .seconds = 20, .faults = UINT32_MAX >> (32 - FAULT_COUNT)};
+    uint64_t seeds = 1, nodes = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        bool ok = true;
+        if (strcmp(argv[i], "--help") == 0) {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (strcmp(argv[i], "--log") == 0) {
+            o.log = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--seed") == 0) ok = number("--seed", value, 0, UINT64_MAX, &o.seed);
+        else if (strcmp(argv[i], "--seeds") == 0) ok = number("--seeds", value, 1, 1000000000, &seeds);
+        else if (strcmp(argv[i], "--seconds") == 0) ok = number("--seconds", value, 1, 100000, &o.seconds);
+        else if (strcmp(argv[i], "--nodes") == 0) ok = number("--nodes", value, 1, 9, &nodes);
+        else if (strcmp(argv[i], "--history") == 0) o.history_path = value;
+        else if (strcmp(argv[i], "--faults") == 0) ok = value != NULL && parse_faults(value, &o.faults);
+#ifdef CAIRN_MUTATIONS
+        else if (strcmp(argv[i], "--mutation") == 0) mutation_set(value);
+#endif
+        else {
+            printf("cairn sim: unknown option '%s'\n%s", argv[i], help);
+            return 2;
+        }
+        if (!ok) return 2;
+        i++;
+    }
+    o.nodes = (unsigned)nodes;
+    struct totals t = {0};
+    uint64_t trace = 0;
+    for (uint64_t i = 0; i < seeds; i++) {
+        run_seed(&o, &t, &trace);
+        o.seed++;
+        if (seeds > 1 && (i + 1) % 20 == 0) {
+            fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " seeds, %" PRIu64 " failed", i + 1, seeds, t.failed);
+            if (i + 1 == seeds) fprintf(stderr, "\n");
+        }
+    }
+    print_totals(&t);
+    /* A suite in which something never happened has not tested it. */
+    for (unsigned i = 0; i < FAULT_COUNT && seeds >= 100; i++)
+        if ((o.faults >> i & 1) && t.cluster.faults[i] == 0) {
+            printf("VIOLATION: no %s happened in %" PRIu64 " seeds\n", sim_fault_name((enum sim_fault)i), seeds);
+            t.failed++;
+        }
+    if (seeds >= 100 && o.faults != 0 && (t.cluster.elections == 0 || t.cluster.snapshots_installed == 0 || t.clients.unknown == 0)) {
+        printf("VIOLATION: elections, snapshots or unknown outcomes never happened\n");
+        t.failed++;
+    }
+    if (seeds == 1) printf("trace-hash: %016" PRIx64 "\n", trace);
+    return t.failed != 0 ? 1 : 0;
+}

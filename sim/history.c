@@ -1,0 +1,294 @@
+/* history.c - what clients asked and were told, and whether it could have happened one op after another.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sim/history.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "sim/heap.h"
+
+const char *sim_op_name(enum sim_op op)
+{
+    static const char *const names[SIM_OP_COUNT] = {"read", "write",  "write-ttl", "incr",     "delete",
+                                                    "getset", "cas", "incr-both", "read-both"};
+    return (unsigned)op < SIM_OP_COUNT ? names[op] : "?";
+}
+
+void history_deinit(struct history *h)
+{
+    mem_free(h->records);
+    *h = (struct history){0};
+}
+
+size_t history_begin(struct history *h, const struct sim_record *r)
+{
+    if (h->count == h->cap) {
+        struct heap *was = heap_enter(NULL);
+        h->cap = h->cap != 0 ? h->cap * 2 : 1024;
+        h->records = mem_realloc(h->records, h->cap * sizeof *h->records);
+        heap_enter(was);
+    }
+    h->records[h->count] = *r;
+    h->records[h->count].outcome = SIM_OPEN;
+    if (r->object >= h->objects) h->objects = r->object + 1;
+    return h->count++;
+}
+
+void history_end(struct history *h, size_t at, enum sim_outcome outcome, int64_t a, int64_t b, uint64_t now_ns)
+{
+    struct sim_record *r = &h->records[at];
+    ASSERT(r->outcome == SIM_OPEN);
+    r->outcome = (uint8_t)outcome;
+    r->a = a;
+    r->b = b;
+    r->return_ns = now_ns;
+}
+
+static int64_t plus_one(int64_t v) { return v == CELL_ABSENT ? 1 : v + 1; }
+
+/* Without an answer (unknown outcome) any result fits. */
+static bool fits(const struct sim_record *r, int64_t told, int64_t is) { return r->outcome != SIM_OK || told == is; }
+
+bool sim_apply(const struct sim_record *r, struct sim_cells *c)
+{
+    int64_t was = c->a;
+    switch ((enum sim_op)r->op) {
+    case SIM_READ: return fits(r, r->a, c->a);
+    case SIM_READ_BOTH: return fits(r, r->a, c->a) && fits(r, r->b, c->b);
+    case SIM_WRITE:
+    case SIM_WRITE_TTL:
+        c->a = r->arg;
+        c->may_vanish = r->op == SIM_WRITE_TTL;
+        return true;
+    case SIM_INCR:
+        c->a = plus_one(c->a);
+        return fits(r, r->a, c->a);
+    case SIM_BOTH:
+        c->a = plus_one(c->a);
+        c->b = plus_one(c->b);
+        return fits(r, r->a, c->a) && fits(r, r->b, c->b);
+    case SIM_DELETE:
+        c->a = CELL_ABSENT;
+        c->may_vanish = false;
+        return fits(r, r->a, was != CELL_ABSENT);
+    case SIM_GETSET:
+        c->a = r->arg;
+        c->may_vanish = false;
+        return fits(r, r->a, was);
+    case SIM_CAS:
+        c->a = r->arg;
+        c->may_vanish = false;
+        return r->a == was; /* what it saw is known even if the outcome of EXEC is not */
+    default: return false;
+    }
+}
+
+/* ---- the search ---- */
+
+struct search {
+    const struct sim_record **ops; /* of one object, by invocation */
+    size_t count;
+    uint64_t *done; /* bits */
+    size_t words;
+    /* visited (done bits, cells): open addressing over hashes of 128 bits; a clash of all of them is out of reach */
+    struct visited {
+        uint64_t h1, h2;
+    } *visited;
+    size_t visited_cap, visited_count;
+    uint64_t steps;
+};
+
+static bool visit(struct search *s, const struct sim_cells *c)
+{
+    uint64_t tail[3] = {(uint64_t)c->a, (uint64_t)c->b, c->may_vanish};
+    struct bytes bits = bytes_of(s->done, s->words * 8), cells = bytes_of(tail, sizeof tail);
+    struct visited v = {hash64(bits, hash64(cells, 1)), hash64(bits, hash64(cells, 2)) | 1};
+    if ((s->visited_count + 1) * 2 > s->visited_cap) {
+        size_t cap = s->visited_cap != 0 ? s->visited_cap * 2 : 256;
+        struct visited *bigger = mem_zalloc(cap * sizeof *bigger);
+        for (size_t i = 0; i < s->visited_cap; i++) {
+            if (s->visited[i].h2 == 0) continue;
+            size_t k = s->visited[i].h1 & (cap - 1);
+            while (bigger[k].h2 != 0) k = (k + 1) & (cap - 1);
+            bigger[k] = s->visited[i];
+        }
+        mem_free(s->visited);
+        s->visited = bigger;
+        s->visited_cap = cap;
+    }
+    size_t k = v.h1 & (s->visited_cap - 1);
+    while (s->visited[k].h2 != 0) {
+        if (s->visited[k].h1 == v.h1 && s->visited[k].h2 == v.h2) return false;
+        k = (k + 1) & (s->visited_cap - 1);
+    }
+    s->visited[k] = v;
+    s->visited_count++;
+    return true;
+}
+
+static bool is_done(const struct search *s, size_t i) { return (s->done[i / 64] >> (i % 64)) & 1; }
+static void flip(struct search *s, size_t i) { s->done[i / 64] ^= UINT64_C(1) << (i % 64); }
+
+/* One frame of the depth-first search: the state before, and which op to try next. */
+struct frame {
+    struct sim_cells cells;
+    size_t next, taken; /* taken: the op applied to come to the frame above; SIZE_MAX: the cell vanished */
+    bool vanish_tried;
+};
+
+static uint64_t return_of(const struct sim_record *r) { return r->outcome == SIM_OK ? r->return_ns : UINT64_MAX; }
+
+/* Every op that was answered must be done; the others may be. */
+static bool complete(const struct search *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (!is_done(s, i) && s->ops[i]->outcome == SIM_OK) return false;
+    return true;
+}
+
+static bool linearize(struct search *s)
+{
+    struct frame *stack = mem_alloc((2 * s->count + 2) * sizeof *stack);
+    size_t depth = 0, first = 0;
+    bool found = false;
+    stack[0] = (struct frame){.cells = {CELL_ABSENT, CELL_ABSENT, false}};
+    for (;;) {
+        struct frame *f = &stack[depth];
+        bool descended = false;
+        if (f->next == 0 && complete(s)) {
+            found = true;
+            break;
+        }
+        /* Candidates: ops not done that were invoked before the earliest return among those not done. */
+        uint64_t earliest = UINT64_MAX;
+        for (first = 0; first < s->count && is_done(s, first);) first++;
+        for (size_t i = first; i < s->count && s->ops[i]->invoke_ns <= earliest; i++)
+            if (!is_done(s, i)) earliest = earliest < return_of(s->ops[i]) ? earliest : return_of(s->ops[i]);
+        size_t i = f->next > first ? f->next : first;
+        for (; i < s->count && s->ops[i]->invoke_ns <= earliest && !descended; i++) {
+            struct sim_cells cells = f->cells;
+            if (is_done(s, i) || !sim_apply(s->ops[i], &cells)) continue;
+            s->steps++;
+            flip(s, i);
+            if (!visit(s, &cells)) {
+                flip(s, i);
+                continue;
+            }
+            f->next = i + 1;
+            f->taken = i;
+            stack[++depth] = (struct frame){.cells = cells};
+            descended = true;
+        }
+        if (descended) continue;
+        f->next = s->count + 1;
+        if (f->cells.may_vanish && f->cells.a != CELL_ABSENT && !f->vanish_tried) {
+            f->vanish_tried = true;
+            f->taken = SIZE_MAX;
+            struct sim_cells cells = {CELL_ABSENT, f->cells.b, false};
+            if (visit(s, &cells)) {
+                stack[++depth] = (struct frame){.cells = cells};
+                continue;
+            }
+        }
+        if (depth == 0) break;
+        depth--;
+        if (stack[depth].taken != SIZE_MAX) flip(s, stack[depth].taken);
+    }
+    mem_free(stack);
+    return found;
+}
+
+static int by_invocation(const void *x, const void *y)
+{
+    const struct sim_record *a = *(const struct sim_record *const *)x, *b = *(const struct sim_record *const *)y;
+    if (a->invoke_ns != b->invoke_ns) return a->invoke_ns < b->invoke_ns ? -1 : 1;
+    return a < b ? -1 : a > b;
+}
+
+static void print_value(FILE *out, int64_t v)
+{
+    if (v == CELL_ABSENT) fprintf(out, "nil");
+    else fprintf(out, "%" PRId64, v);
+}
+
+static void print_object(const struct search *s, uint32_t object, FILE *out)
+{
+    static const char *const outcomes[] = {"open", "ok", "unknown", "failed"};
+    fprintf(out, "not linearizable: object %u, %zu operations\n", object, s->count);
+    for (size_t i = 0; i < s->count; i++) {
+        const struct sim_record *r = s->ops[i];
+        fprintf(out, "  %14.6f .. ", (double)r->invoke_ns / 1e9);
+        if (r->outcome == SIM_OK || r->outcome == SIM_FAILED) fprintf(out, "%14.6f", (double)r->return_ns / 1e9);
+        else fprintf(out, "%14s", "?");
+        fprintf(out, "  p%-3u %-10s %s arg=", r->process, sim_op_name(r->op), outcomes[r->outcome]);
+        print_value(out, r->arg);
+        fprintf(out, " a=");
+        print_value(out, r->a);
+        fprintf(out, " b=");
+        print_value(out, r->b);
+        fprintf(out, "\n");
+    }
+}
+
+static bool check_object(const struct sim_record **ops, size_t count, uint32_t object, FILE *out)
+{
+    struct search s = {.ops = ops, .count = count, .words = count / 64 + 1};
+    qsort(ops, count, sizeof *ops, by_invocation);
+    s.done = mem_zalloc(s.words * sizeof *s.done);
+    bool ok = linearize(&s);
+    if (!ok) print_object(&s, object, out);
+    mem_free(s.done);
+    mem_free(s.visited);
+    return ok;
+}
+
+bool history_check(const struct history *h, FILE *out)
+{
+    struct heap *was = heap_enter(NULL);
+    const struct sim_record **ops = mem_alloc((h->count + 1) * sizeof *ops);
+    size_t *start = mem_zalloc((h->objects + 2) * sizeof *start);
+    bool ok = true;
+    /* Sorts by object (counting), leaving out what failed and reads without an answer, which say nothing. */
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < h->count; i++) {
+            const struct sim_record *r = &h->records[i];
+            bool silent_read = r->outcome != SIM_OK && (r->op == SIM_READ || r->op == SIM_READ_BOTH);
+            if (r->outcome == SIM_FAILED || silent_read) continue;
+            if (pass == 0) start[r->object + 1]++;
+            else ops[start[r->object]++] = r;
+        }
+        if (pass == 0)
+            for (uint32_t o = 0; o < h->objects; o++) start[o + 1] += start[o];
+    }
+    for (uint32_t o = 0; o < h->objects && ok; o++) {
+        size_t from = o > 0 ? start[o - 1] : 0;
+        if (start[o] > from) ok = check_object(ops + from, start[o] - from, o, out);
+    }
+    mem_free(ops);
+    mem_free(start);
+    heap_enter(was);
+    return ok;
+}
+
+void history_write(const struct history *h, FILE *out)
+{
+    static const char *const outcomes[] = {"unknown", "ok", "unknown", "failed"};
+    for (size_t i = 0; i < h->count; i++) {
+        const struct sim_record *r = &h->records[i];
+        fprintf(out, "{\"process\":%u,\"op\":\"%s\",\"key\":%u,\"hash\":%s,\"value\":%" PRId64, r->process, sim_op_name(r->op),
+                r->object, r->hash ? "true" : "false", r->arg);
+        if (r->outcome == SIM_OK) {
+            fprintf(out, ",\"result\":[");
+            if (r->a == CELL_ABSENT) fprintf(out, "null,");
+            else fprintf(out, "%" PRId64 ",", r->a);
+            if (r->b == CELL_ABSENT) fprintf(out, "null]");
+            else fprintf(out, "%" PRId64 "]", r->b);
+        }
+        fprintf(out, ",\"invoke_ns\":%" PRIu64 ",\"return_ns\":%" PRIu64 ",\"outcome\":\"%s\"}\n", r->invoke_ns, r->return_ns,
+                outcomes[r->outcome]);
+    }
+}

@@ -1,0 +1,68 @@
+/* history.h - what clients asked and were told, and whether it could have happened one op after another.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose:   records operations on small objects, and checks each object's history for linearizability (Herlihy and Wing,
+ *            1990) by the search of Wing and Gong with Lowe's memo of visited states (2017).
+ * Objects:   a pair of cells, each absent or a number; a key with its neighbour in the same slot, or two fields of a hash.
+ *            Every operation is on one object, so objects are checked apart.
+ * Unknown:   an operation whose outcome is unknown may take effect at any time after its invocation, or never. One that
+ *            failed ("not executed") must have had no effect: it is left out, so that an effect shows as a violation.
+ * Expiry:    a cell written with a time to live may vanish at any time after, by itself, and never comes back.
+ * Ownership: the history owns its operations; all of its memory is the harness's. */
+#ifndef CAIRN_SIM_HISTORY_H
+#define CAIRN_SIM_HISTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CELL_ABSENT INT64_MIN
+
+enum sim_op {
+    SIM_READ,     /* → a */
+    SIM_WRITE,    /* a = arg */
+    SIM_WRITE_TTL, /* a = arg, and may vanish */
+    SIM_INCR,     /* a = a + 1 (absent counts as 0) → a */
+    SIM_DELETE,   /* a = absent → 1 if it was there, else 0 */
+    SIM_GETSET,   /* → a; a = arg */
+    SIM_CAS,      /* WATCH, GET (→ seen), MULTI SET EXEC: if committed, a was `seen` all the while, and is arg */
+    SIM_BOTH,     /* MULTI INCR a INCR b EXEC → a, b */
+    SIM_READ_BOTH, /* MGET → a, b */
+    SIM_OP_COUNT
+};
+
+enum sim_outcome { SIM_OPEN, SIM_OK, SIM_UNKNOWN, SIM_FAILED };
+
+struct sim_record {
+    uint32_t process, object;
+    uint8_t op, outcome;
+    bool hash;             /* the cells are fields of a hash */
+    int64_t arg;
+    int64_t a, b;          /* results */
+    uint64_t invoke_ns, return_ns;
+};
+
+struct history {
+    struct sim_record *records;
+    size_t count, cap;
+    uint32_t objects;
+};
+
+void history_deinit(struct history *h);
+size_t history_begin(struct history *h, const struct sim_record *r); /* returns its index; outcome is SIM_OPEN */
+void history_end(struct history *h, size_t at, enum sim_outcome outcome, int64_t a, int64_t b, uint64_t now_ns);
+
+/* What an op does to a pair of cells; false: its results do not fit this state. For tests of the checker too. */
+struct sim_cells {
+    int64_t a, b;
+    bool may_vanish;
+};
+bool sim_apply(const struct sim_record *r, struct sim_cells *cells);
+
+/* Checks every object. False: prints the first object that has no linearization, its operations in order, to out. */
+bool history_check(const struct history *h, FILE *out);
+/* One JSON object a line: process, operation, key, value, result, invoke and return time (ns), outcome. */
+void history_write(const struct history *h, FILE *out);
+const char *sim_op_name(enum sim_op op);
+
+#endif

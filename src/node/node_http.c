@@ -1,0 +1,305 @@
+/* node_http.c - the HTTP names that a node answers: health, status, metrics, admin.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * GET  /health              200, or 503 with the reason; JSON
+ * GET  /metrics             Prometheus
+ * GET  /status.json
+ * POST /api/nodes/remove?id=N
+ * GET  /api/settings, POST /api/settings?name=…&value=…
+ * Errors are {"error": "…"}: what is wrong and what to do. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/result.h"
+#include "node/node_pages.h"
+#include "node/settings.h"
+#include "table/place.h"
+
+#define JSON_TYPE    "application/json"
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define REMOVE_NS    (5 * NS_PER_S)
+
+/* address: of the node to ask instead; NULL: none. */
+static void answer_error_at(struct http_exchange *x, int status, const char *text, const char *address)
+{
+    struct buf body = {0};
+    struct json j = {&body, false};
+    json_begin_object(&j, NULL);
+    json_put_text(&j, "error", text);
+    if (address != NULL) json_put_text(&j, "address", address);
+    json_end_object(&j);
+    buf_put_u8(&body, '\n');
+    http_answer(x, status, JSON_TYPE, buf_view(&body));
+    buf_deinit(&body);
+}
+
+static void answer_error(struct http_exchange *x, int status, const char *text)
+{
+    answer_error_at(x, status, text, NULL);
+}
+
+/* ---- pages made of a report ---- */
+
+struct page {
+    struct http_exchange *exchange;
+    void (*render)(struct shard *s, const struct node_report *r, struct buf *out);
+    const char *type;
+};
+
+static void page_reported(void *ctx, struct shard *s, const struct node_report *r)
+{
+    struct page *p = ctx;
+    struct buf body = {0};
+    if (s->gate == NULL) {
+        answer_error(p->exchange, 503, "the node is stopping");
+    } else {
+        p->render(s, r, &body);
+        http_answer(p->exchange, 200, p->type, buf_view(&body));
+    }
+    buf_deinit(&body);
+    mem_free(p);
+}
+
+static void get_page(struct shard *s, struct http_exchange *x, const char *type,
+                     void (*render)(struct shard *s, const struct node_report *r, struct buf *out))
+{
+    struct page *p = mem_zalloc(sizeof *p);
+    *p = (struct page){x, render, type};
+    node_report(s, REPORT_ALL, page_reported, p);
+}
+
+static void get_status(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    get_page(s, x, JSON_TYPE, page_status);
+}
+
+static void get_metrics(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    get_page(s, x, METRICS_TYPE, page_metrics);
+}
+
+static void health_reported(void *ctx, struct shard *s, const struct node_report *r)
+{
+    struct buf body = {0};
+    struct json j = {&body, false};
+    bool good = r->unhealthy[0] == 0;
+    json_begin_object(&j, NULL);
+    json_put_text(&j, "status", good ? "ok" : "unavailable");
+    if (!good) json_put_text(&j, "reason", r->unhealthy);
+    json_put_u64(&j, "node", s->node->identity.node_id);
+    json_put_text(&j, "version", CAIRN_VERSION);
+    json_end_object(&j);
+    buf_put_u8(&body, '\n');
+    http_answer(ctx, good ? 200 : 503, JSON_TYPE, buf_view(&body));
+    buf_deinit(&body);
+}
+
+static void get_health(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    node_report(s, REPORT_HEALTH, health_reported, x);
+}
+
+/* ---- removing a node ---- */
+
+/* Travels: the shard that was asked → shard 0 → back. */
+struct removal {
+    struct request request;
+    struct http_exchange *exchange;
+    struct shard *asker;
+    uint64_t node_id;
+    int status;
+    char text[500], address[300]; /* address: who decides, if not this node */
+};
+
+static void removal_answer(struct shard *s, void *arg)
+{
+    struct removal *m = arg;
+    if (m->status == 200) {
+        struct buf body = {0};
+        struct json j = {&body, false};
+        json_begin_object(&j, NULL);
+        json_put_u64(&j, "removed", m->node_id);
+        json_put_text(&j, "text", m->text);
+        json_end_object(&j);
+        buf_put_u8(&body, '\n');
+        http_answer(m->exchange, 200, JSON_TYPE, buf_view(&body));
+        buf_deinit(&body);
+    } else {
+        if (m->address[0] != 0) {
+            char location[400];
+            snprintf(location, sizeof location, "http://%s/api/nodes/remove?id=%llu", m->address,
+                     (unsigned long long)m->node_id);
+            http_header(m->exchange, "Location", location);
+        }
+        answer_error_at(m->exchange, m->status, m->text, m->address[0] != 0 ? m->address : NULL);
+    }
+    mem_free(m);
+}
+
+static void removal_done(struct node *n, struct removal *m, int status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void removal_done(struct node *n, struct removal *m, int status, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(m->text, sizeof m->text, fmt, args);
+    va_end(args);
+    m->status = status;
+    node_on_shard(n, m->asker->index, removal_answer, m);
+}
+
+static void removal_proposed(struct request *r)
+{
+    struct removal *m = CONTAINER_OF(r, struct removal, request);
+    struct node *n = m->asker->node;
+    struct reader in = reader_of(r->result);
+    struct result result;
+    enum status st = r->status;
+    buf_deinit(&r->body);
+    if (st == ST_OUTCOME_UNKNOWN)
+        removal_done(n, m, 504, "whether node %llu was removed is not known yet: look at cairn status, and ask again",
+                     (unsigned long long)m->node_id);
+    else if (st != ST_OK)
+        removal_done(n, m, 503, "node %llu was not removed: %s. Ask again", (unsigned long long)m->node_id,
+                     r->err.text);
+    else if (!result_next(&in, &result)) removal_done(n, m, 500, "the catalog's answer can't be read");
+    else if (result.tag == 'e')
+        removal_done(n, m, 409, "node %llu was not removed: %.*s", (unsigned long long)m->node_id,
+                     (int)MIN(result.bytes.n, 300u), (const char *)result.bytes.p);
+    else removal_done(n, m, 200, "its copies are being made elsewhere; the node ends by itself");
+}
+
+/* Only meta's leader knows enough to say yes. */
+static void removal_elsewhere(struct shard *s, struct removal *m)
+{
+    struct gate_map map;
+    const struct catalog_node *leader = NULL;
+    gate_map(s->gate, TABLE_CATALOG, &map);
+    if (map.partition_count != 0 && map.partitions[0].leader_node != s->node->identity.node_id)
+        leader = catalog_node(s->catalog, map.partitions[0].leader_node);
+    if (leader == NULL) {
+        removal_done(s->node, m, 503,
+                     "the meta group has no known leader now: ask again in a second. If it stays so, a majority "
+                     "of its nodes is down");
+        return;
+    }
+    snprintf(m->address, sizeof m->address, "%s", leader->address);
+    removal_done(s->node, m, 307, "ask the meta group's leader, node %llu, at %s", (unsigned long long)leader->id,
+                 leader->address);
+}
+
+static void removal_decide(struct shard *s, void *arg)
+{
+    struct removal *m = arg;
+    struct node *n = s->node;
+    struct error err = {0};
+    const struct catalog_node *target = s->catalog != NULL ? catalog_node(s->catalog, m->node_id) : NULL;
+    if (n->control == NULL || s->gate == NULL || s->catalog == NULL || n->stopping) {
+        removal_done(n, m, 503, "this node is not part of its cluster now: ask another one");
+    } else if (!control_leads(n->control)) {
+        removal_elsewhere(s, m);
+    } else if (target == NULL) {
+        removal_done(n, m, 404, "there is no node %llu: cairn node list shows them", (unsigned long long)m->node_id);
+    } else if (target->state == NODE_REMOVED) {
+        removal_done(n, m, 200, "it was removed before");
+    } else if (control_may_remove(n->control, m->node_id, &err) != ST_OK) {
+        removal_done(n, m, 409, "node %llu can't be removed now: %s", (unsigned long long)m->node_id, err.text);
+    } else {
+        m->request = (struct request){.kind = REQUEST_WRITE,
+                                      .table = TABLE_CATALOG,
+                                      .opcode = CATALOG_NODE_STATE,
+                                      .timeout_ns = REMOVE_NS,
+                                      .done = removal_proposed};
+        catalog_op_node_state(&m->request.body, m->node_id, NODE_REMOVED);
+        gate_submit(s->gate, &m->request);
+    }
+}
+
+static void post_remove(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    char text[32];
+    uint64_t id;
+    if (!http_query(r->query, "id", text, sizeof text) || !parse_number(text, &id) || id == 0) {
+        answer_error(x, 400, "say which node: POST /api/nodes/remove?id=N, where N is a number from cairn node list");
+        return;
+    }
+    struct removal *m = mem_zalloc(sizeof *m);
+    m->exchange = x;
+    m->asker = s;
+    m->node_id = id;
+    node_on_shard(s->node, 0, removal_decide, m);
+}
+
+/* ---- settings ---- */
+
+static void get_settings(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    struct buf body = {0};
+    struct json j = {&body, false};
+    const char *name;
+    char value[512];
+    json_begin_object(&j, NULL);
+    for (size_t at = 0; node_config_get(s, at, &name, value, sizeof value); at++) {
+        const struct setting *row = setting_find(name);
+        if (row != NULL && strcmp(row->name, name) == 0) json_put_text(&j, name, value);
+    }
+    json_end_object(&j);
+    buf_put_u8(&body, '\n');
+    http_answer(x, 200, JSON_TYPE, buf_view(&body));
+    buf_deinit(&body);
+}
+
+static void post_settings(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    char name[64], value[300];
+    struct error err = {0};
+    if (!http_query(r->query, "name", name, sizeof name) || !http_query(r->query, "value", value, sizeof value)) {
+        answer_error(x, 400,
+                     "say what to set: POST /api/settings?name=NAME&value=VALUE; GET /api/settings lists the names");
+        return;
+    }
+    enum status st = node_config_set(s, name, value, &err);
+    if (st == ST_OK) get_settings(s, x, r);
+    else answer_error(x, st == ST_NOT_FOUND ? 404 : 400, err.text);
+}
+
+/* ---- routes ---- */
+
+static const struct {
+    const char *path, *method;
+    void (*handle)(struct shard *s, struct http_exchange *x, const struct http_request *r);
+} routes[] = {
+    {"/health", "GET", get_health},         {"/metrics", "GET", get_metrics},
+    {"/status.json", "GET", get_status},    {"/api/nodes/remove", "POST", post_remove},
+    {"/api/settings", "GET", get_settings}, {"/api/settings", "POST", post_settings},
+};
+
+static void not_allowed(struct http_exchange *x, struct bytes path)
+{
+    char allow[64] = "", text[160];
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        if (!bytes_equal(path, bytes_str(routes[i].path))) continue;
+        size_t n = strlen(allow);
+        snprintf(allow + n, sizeof allow - n, "%s%s", n != 0 ? ", " : "", routes[i].method);
+    }
+    http_header(x, "Allow", allow);
+    snprintf(text, sizeof text, "this name takes %s", allow);
+    answer_error(x, 405, text);
+}
+
+void node_http(void *ctx, struct http_exchange *x, const struct http_request *r)
+{
+    struct shard *s = ctx;
+    bool known = false, head = strcmp(r->method, "HEAD") == 0;
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        if (!bytes_equal(r->path, bytes_str(routes[i].path))) continue;
+        known = true;
+        if (strcmp(r->method, routes[i].method) != 0 && !(head && strcmp(routes[i].method, "GET") == 0)) continue;
+        routes[i].handle(s, x, r);
+        return;
+    }
+    if (known) not_allowed(x, r->path);
+    else answer_error(x, 404, "there is no such name: /health, /status.json, /metrics and /api/settings are there");
+}
