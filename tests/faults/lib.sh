@@ -43,7 +43,12 @@ finish() {
 note() { printf '    %s\n' "$*"; }
 pass() { printf 'RESULT pass %s\n' "$*"; exit 0; }
 skip() { printf 'RESULT skip %s\n' "$*"; exit 77; }
-fail() { printf 'RESULT fail %s\n' "$*"; exit 1; }
+fail() {
+    local i
+    printf 'RESULT fail %s\n' "$*"
+    for i in "${!pid[@]}"; do [[ -d $work ]] && status_of "$i" >"$work/status-$i.json"; done
+    exit 1
+}
 need_root() { ((EUID == 0)) || skip "$1 needs root"; }
 need() { command -v "$1" >/dev/null || skip "there is no '$1' here"; }
 
