@@ -49,9 +49,9 @@ threaded() { find src sim -name '*_test.c' -exec grep -lE 'env_real_thread_new|e
 mutated() { find src sim -name '*_test.c' -exec grep -lE 'mutation_set|CAIRN_MUTATIONS' {} + | xargs -r -n 1 basename -s .c | sort; }
 as_regex() { paste -sd'|' | sed 's/^/^(/; s/$/)$/'; }
 
-tsan_tests() { ctest --test-dir build/tsan --output-on-failure -j "$jobs" -R "$(threaded | as_regex)"; }
+tsan_tests() { TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build/tsan --output-on-failure -j "$jobs" -R "$(threaded | as_regex)"; }
 mutation_tests() { ctest --test-dir build/mutations --output-on-failure -j "$jobs" -R "$(mutated | as_regex)"; }
-sim_seeds() { build/cairn sim --seeds "${CAIRN_SIM_SEEDS:-20}"; }
+sim_seeds() { build/cairn sim --seeds "${CAIRN_SIM_SEEDS:-300}"; }
 client_tests() {
     build/cairn local --nodes 1 --port 7390 --dir build/test-clients --fresh >build/test-logs/clients-node.log 2>&1 &
     local cluster=$! code=0

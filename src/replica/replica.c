@@ -23,6 +23,7 @@ void replica_encode_applied(const struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.keys);
     buf_put_u64(out, (uint64_t)r->counters.expires);
     buf_put_u64(out, (uint64_t)r->counters.garbage);
+    buf_put_u64(out, r->counters.last_delete);
     /* A new member that is fed from the log's beginning has none until it applies its first one. */
     buf_put_u8(out, r->applied_config.count != 0);
     if (r->applied_config.count != 0) raft_config_encode(&r->applied_config, out);
@@ -38,6 +39,7 @@ bool replica_load_applied(struct replica *r, struct bytes row)
     r->counters.keys = (int64_t)reader_u64(&in);
     r->counters.expires = (int64_t)reader_u64(&in);
     r->counters.garbage = (int64_t)reader_u64(&in);
+    r->counters.last_delete = reader_u64(&in);
     r->last_ts = r->applied_ts;
     bool has_config = reader_u8(&in) != 0;
     if (in.failed || !has_config) return reader_done(&in);
@@ -352,6 +354,8 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
     struct error err = {0};
     uint64_t now = host_now(r->host);
     raft_view(r->raft, &view);
+    /* A plan older than the one that the group follows already is not followed: this node's catalog is behind. */
+    if (wanted->epoch < view.config->epoch && !MUTATION("stale_plan_followed")) return;
     if (view.role != RAFT_LEADER || !view.config_committed || view.transferring || raft_config_joint(view.config)) return;
     struct raft_config next;
     if (now >= r->change_retry_ns && next_config(r, &view, wanted, &next)) {
