@@ -70,9 +70,7 @@ step build-release build release && {
     step cli tests/cli_test.sh build/cairn
     build/cairn help sim >/dev/null 2>&1 && step sim sim_seeds
     [[ -d tests/clients/node_modules ]] && step clients client_tests
-    for script in tests/faults/*.sh tests/cluster/*.sh; do
-        [[ -x $script ]] && step "$(basename "$script" .sh)" "$script" build/cairn
-    done
+    step faults env CI=true tests/faults/run.sh
 }
 step build-asan build asan && step tests-asan ctest --test-dir build/asan --output-on-failure -j "$jobs"
 # shellcheck disable=SC2046
