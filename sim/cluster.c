@@ -15,7 +15,7 @@ const char *sim_fault_name(enum sim_fault f)
     static const char *const names[FAULT_COUNT] = {
         "kill",       "power-loss",  "power-loss-all", "cut",        "cut-one-way", "cut-bridge", "isolate",    "reset",
         "slow-link",  "pause",       "stall-loop",     "clock-jump", "clock-drift", "disk-stall", "disk-slow",  "disk-full",
-        "sync-error", "write-error", "corruption",     "stop",       "add-node",    "replace-node"};
+        "sync-error", "write-error", "corruption",     "stop",       "add-node"};
     return (unsigned)f < FAULT_COUNT ? names[f] : "?";
 }
 
@@ -128,9 +128,10 @@ void server_start(struct sim_server *s)
     s->node = NULL;
     s->ready = s->stopped = false;
     s->join[0] = 0;
-    if (s->index != 0) { /* any that is not gone */
-        unsigned i = (unsigned)rng_below(world_rng(c->world), c->count);
-        for (unsigned k = 0; k < c->count && (c->servers[i].gone || i == s->index); k++) i = (i + 1) % c->count;
+    if (s->index != 0) { /* any of the first that is not gone: those added later may not have joined themselves */
+        unsigned first = MIN(c->count, c->options.nodes);
+        unsigned i = (unsigned)rng_below(world_rng(c->world), first);
+        for (unsigned k = 0; k < first && (c->servers[i].gone || i == s->index); k++) i = (i + 1) % first;
         snprintf(s->join, sizeof s->join, "%s", c->servers[i].address);
     }
     c->counters.starts++;

@@ -37,7 +37,6 @@ enum sim_fault {
     FAULT_CORRUPTION,
     FAULT_STOP, /* orderly */
     FAULT_ADD_NODE,
-    FAULT_REPLACE_NODE,
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault f);

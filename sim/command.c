@@ -276,6 +276,16 @@ int sim_main(int argc, char **argv)
         }
     }
     print_totals(&t);
+    /* A suite in which something never happened has not tested it. */
+    for (unsigned i = 0; i < FAULT_COUNT && seeds >= 100; i++)
+        if ((o.faults >> i & 1) && t.cluster.faults[i] == 0) {
+            printf("VIOLATION: no %s happened in %" PRIu64 " seeds\n", sim_fault_name((enum sim_fault)i), seeds);
+            t.failed++;
+        }
+    if (seeds >= 100 && o.faults != 0 && (t.cluster.elections == 0 || t.cluster.snapshots_installed == 0 || t.clients.unknown == 0)) {
+        printf("VIOLATION: elections, snapshots or unknown outcomes never happened\n");
+        t.failed++;
+    }
     if (seeds == 1) printf("trace-hash: %016" PRIx64 "\n", trace);
     return t.failed != 0 ? 1 : 0;
 }

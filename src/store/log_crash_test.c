@@ -7,6 +7,9 @@
 #include "base/mutation.h"
 #include "store/log_test_util.h"
 
+/* With a planted bug more than one batch may be in doubt: then only the state is judged, not whom is suspected. */
+static bool planted;
+
 enum { ALL = (1 << (REPLICAS + 1)) - 1, SECTORS_MAX = 512 };
 
 /* What the writer had under way when the power went: from the disk as the process saw it. */
@@ -32,7 +35,7 @@ struct ending {
 static void on_doubt(void *ctx, const char *path, uint64_t sector)
 {
     struct flying *f = ctx;
-    if (strstr(path, ".seg") == NULL) return;
+    if (strstr(path, ".seg") == NULL || planted) return;
     assert_true(f->count == 0 || strcmp(f->path, path) == 0); /* one batch flies */
     assert_true(f->count < SECTORS_MAX);
     snprintf(f->path, sizeof f->path, "%s", path);
@@ -248,7 +251,7 @@ static bool run_to(struct sweep *s, uint64_t seed, int steps, uint64_t op)
     bool reached = !opened || fake_ops(g.fake) >= op;
     if (g.log != NULL) rig_close(&g);
     struct fake_disk *disk = fake_take_disk(g.fake);
-    if (reached) all_endings(s, &g, disk, !opened, seed, op);
+    if (reached) all_endings(s, &g, disk, !opened || planted, seed, op);
     fake_disk_free(disk);
     rig_deinit(&g);
     return reached;
@@ -381,8 +384,10 @@ static void test_mutations(void **state)
     static const char *const names[] = {"reply_before_fsync", "skip_dir_sync"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         mutation_set(names[i]);
+        planted = true;
         struct sweep s = sweep_all(1, 150, 7, true);
         mutation_set(NULL);
+        planted = false;
         print_message("%s: %lu problems in %lu runs, the first: %s\n", names[i], s.problems, s.runs,
                       s.first != NULL ? s.first : "-");
         assert_true(s.problems > 0);

@@ -72,7 +72,7 @@ static struct place place_of(const uint8_t *seg, uint64_t size, uint64_t offset)
             p.batch |= 1u << s.replica_id;
         }
         p.what = h.flags & LOG_BATCH_MARK ? MARK : BATCH_HEADER;
-        if (offset < at + h.header_bytes) return p;
+        if (offset < at + h.header_bytes || p.what == MARK) return p;
         uint64_t end = at + h.header_bytes + h.payload_bytes;
         p.what = PADDING;
         for (uint64_t r = at + h.header_bytes; r < end;) {
@@ -88,8 +88,9 @@ static struct place place_of(const uint8_t *seg, uint64_t size, uint64_t offset)
     return p;
 }
 
-/* Every entry that the log gives is one that was appended at that place once; what is not all there is not trusted. */
-static const char *check(struct rig *g, const struct model *m)
+/* at_end: nothing is readable behind the damage, so that it may as well be a torn batch.
+ * Every entry that the log gives is one that was appended at that place once; what is not all there is not trusted. */
+static const char *check(struct rig *g, const struct model *m, bool at_end)
 {
     unsigned bad = suspects(g), worse = damaged(g);
     for (uint64_t id = 1; id <= REPLICAS; id++) {
@@ -102,7 +103,7 @@ static const char *check(struct rig *g, const struct model *m)
         g->model = *m;
         bool same = replica_matches(g, id, r);
         if (!same && !(bad & 1u << id)) return "a replica lost something and is trusted";
-        if (!same && !(worse & 1u << id)) return "a replica is damaged and is only suspect";
+        if (!same && !at_end && !(worse & 1u << id)) return "a replica is damaged and is only suspect";
         for (uint64_t i = v->base_index + 1; i <= v->last_index; i++) {
             struct log_read q = {.replica_id = id, .lo = i, .hi = i + 1, .bytes_max = 64 << 10};
             struct error err = {0};
@@ -131,7 +132,7 @@ static void say(struct count *c, const char *text, const char *path, uint64_t of
 
 /* Opens the damaged disk (which passes to it) and checks; persistent: also that the verdict lasts, and can be cleared. */
 static unsigned try_disk(struct count *c, struct rig *was, struct fake_disk *d, const char *path, uint64_t offset, int how,
-                         bool persistent)
+                         bool persistent, bool at_end)
 {
     struct rig g;
     struct error err = {0};
@@ -145,13 +146,13 @@ static unsigned try_disk(struct count *c, struct rig *was, struct fake_disk *d, 
         struct log_stats stats;
         log_stats(g.log, &stats);
         bad = suspects(&g);
-        say(c, check(&g, &was->model), path, offset, how);
+        say(c, check(&g, &was->model, at_end), path, offset, how);
         if (bad != 0 && stats.records_damaged + stats.batches_torn == 0) say(c, "suspects without damage", path, offset, how);
         if (stats.records_damaged + stats.batches_torn != 0) c->noticed++;
         if (persistent) {
             rig_reopen(&g);
             if (suspects(&g) != bad) say(c, "the verdict does not last", path, offset, how);
-            say(c, check(&g, &was->model), path, offset, how);
+            say(c, check(&g, &was->model, at_end), path, offset, how);
             for (uint64_t id = 0; id <= REPLICAS; id++) log_clear_suspect(g.log, id);
             fake_run(g.fake);
             rig_reopen(&g);
@@ -176,7 +177,7 @@ static void flip_bytes(struct count *c, struct rig *was, struct fake_disk *disk,
         uint64_t n;
         fake_disk_bytes(d, path, &n)[offset] ^= (uint8_t)(1u << offset % 8);
         uint64_t noticed = c->noticed;
-        unsigned bad = try_disk(c, was, d, path, offset, p.what, done++ % 16 == 0);
+        unsigned bad = try_disk(c, was, d, path, offset, p.what, done++ % 16 == 0, false);
         if (c->noticed == noticed && p.what != PADDING && p.what != MARK) say(c, "it was not noticed", path, offset, p.what);
         if (p.what == RECORD_DATA && bad != 1u << p.replica && bad != 0) say(c, "the wrong ones are blamed", path, offset, p.what);
         if (p.what == RECORD_HEADER && (bad & ~p.batch)) say(c, "others than the batch's are blamed", path, offset, p.what);
@@ -243,7 +244,7 @@ static void test_sectors(void **state)
                     else fake_disk_unreadable(d, paths[i], at / LOG_SECTOR);
                     struct place place = place_of(seg, size, at);
                     uint64_t noticed = c.noticed;
-                    try_disk(&c, &g, d, paths[i], at, how, how == 0 && at % 4096 == 0);
+                    try_disk(&c, &g, d, paths[i], at, how, how == 0 && at % 4096 == 0, false);
                     if (c.noticed == noticed && place.what != MARK && place.what != PADDING)
                         say(&c, "it was not noticed", paths[i], at, how);
                 }
@@ -263,7 +264,11 @@ static void test_regions(void **state)
     struct rig g;
     struct fake_disk *disk = make_disk(&g, 5, 80);
     const char *paths[SEGMENTS_MAX];
-    size_t n = list_segments(disk, paths);
+    size_t n = list_segments(disk, paths), last = n;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t size;
+        if (!log_all_zero(fake_disk_bytes(disk, paths[i], &size) + LOG_PAGE, LOG_PAGE)) last = i;
+    }
     for (size_t i = 0; i < n; i++) {
         uint64_t size;
         fake_disk_bytes(disk, paths[i], &size);
@@ -273,16 +278,17 @@ static void test_regions(void **state)
                     struct fake_disk *d = fake_disk_clone(disk);
                     uint8_t *p = fake_disk_bytes(d, paths[i], &size);
                     uint64_t end = MIN(size, from + pages * LOG_PAGE);
+                    bool at_end = i >= last && log_all_zero(p + end, (size_t)(size - end));
                     if (log_all_zero(p + from, (size_t)(end - from))) {
                         fake_disk_free(d);
                         continue;
                     }
-                    if (how == 1 && i + 2 == n && log_all_zero(p + end, (size_t)(size - end))) {
+                    if (how == 1 && at_end) {
                         fake_disk_free(d); /* the end of the log, mark and all, as if never written: nothing can tell */
                         continue;
                     }
                     memset(p + from, how == 0 ? 0x5a : 0, (size_t)(end - from));
-                    try_disk(&c, &g, d, paths[i], from, how, pages == 4);
+                    try_disk(&c, &g, d, paths[i], from, how, pages == 4, at_end);
                 }
     }
     assert_int_equal(c.problems, 0);
@@ -307,7 +313,7 @@ static void test_missing_files(void **state)
             if (used && i + 1 == n) continue; /* nothing is behind it */
             struct fake_disk *d = fake_disk_clone(disk);
             fake_disk_remove(d, paths[i]);
-            unsigned bad = try_disk(&c, &g, d, paths[i], 0, 9, true);
+            unsigned bad = try_disk(&c, &g, d, paths[i], 0, 9, true, false);
             if (used) assert_true(bad & 1); /* replicas that only it knew may be gone */
             else assert_int_equal(bad, 0);
         }
@@ -361,7 +367,7 @@ static void test_old_bytes(void **state)
     h.limits = g.limits;
     rig_open(&h);
     struct count c = {0};
-    say(&c, check(&h, &g.model), "copy", 0, 0);
+    say(&c, check(&h, &g.model, false), "copy", 0, 0);
     assert_int_equal(c.problems, 0);
     assert_true(damaged(&h) & 1);
     rig_deinit(&h);

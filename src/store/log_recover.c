@@ -54,6 +54,7 @@ struct recover {
     bool pending_batch;           /* a batch with a valid header, in pending_bytes */
     struct log_batch_header pending_header;
     struct buf pending_bytes;     /* as much of the batch as the file has */
+    bool pending_more;            /* … and no zeros behind it: it was not the last one */
     uint64_t pending_used;        /* pages that are not zero in the region */
     uint32_t seed, record_seed;   /* of the segment under way */
     uint32_t pending_record_seed;
@@ -244,15 +245,16 @@ static void apply_batch(struct recover *rc, const struct log_batch_header *h, co
     claims(rc, h, batch);
 }
 
-/* Whose records of a damaged batch are gone can't be told: all that it concerns are marked. */
-static void lose_records(struct recover *rc, const struct log_batch_header *h, const uint8_t *batch)
+/* Whose records of a damaged batch are gone can't be told: all that it concerns are marked (behind the good records: one
+ * of them may say that its replica is well), and (before them) lose what the batch may have replaced. */
+static void lose_records(struct recover *rc, const struct log_batch_header *h, const uint8_t *batch, bool before)
 {
     for (uint32_t i = 0; i < h->summary_count; i++) {
         struct log_summary s;
         log_summary_get(batch, i, &s);
         struct found *f = found_get(rc, s.replica_id);
-        mark_damaged(f);
-        if (s.first != 0 && s.first != LOG_SUMMARY_COPIES) slots_cut(f, s.first);
+        if (!before) mark_damaged(f);
+        else if (s.first != 0 && s.first != LOG_SUMMARY_COPIES) slots_cut(f, s.first);
     }
 }
 
@@ -276,7 +278,7 @@ static void salvage(struct recover *rc)
             if (pass == 1) on_record(rc, &r, h->position + at, check == LOG_VALID);
             at += (uint32_t)log_record_size(r.data.n);
         }
-        if (pass == 0 && good + bad < h->records) lose_records(rc, h, batch);
+        if (good + bad < h->records) lose_records(rc, h, batch, pass == 0);
     }
     claims(rc, h, batch);
     rc->l->stats.records_damaged += h->records - MIN(good, h->records);
@@ -303,7 +305,7 @@ static void resolve(struct recover *rc, uint64_t synced)
     } else if (rc->end != 0 && synced > rc->end) {
         lost_region(rc, rc->end, synced);
     }
-    rc->pending = rc->pending_batch = rc->pending_region = false;
+    rc->pending = rc->pending_batch = rc->pending_region = rc->pending_more = false;
 }
 
 static void pend(struct recover *rc, uint64_t pos)
@@ -374,8 +376,8 @@ static void walk_segment(struct recover *rc, const struct log_segment *s)
             if (used == 0 && !rc->pending && rc->end == 0 && offset == LOG_PAGE) rc->end = log_pos(s->number, LOG_PAGE);
             if (used == 0) break;
             found = log_scan_next(&sc, &next, &h) != NULL;
-            if (found || !rc->pending) pend_region(rc, log_pos(s->number, offset), used);
-            else rc->pending_used += used; /* behind a torn batch, or in the segment that was to follow it */
+            if (!found && rc->pending_batch && log_pos_segment(rc->pending_pos) == s->number) rc->pending_more = true;
+            pend_region(rc, log_pos(s->number, offset), used);
             rc->last_used = s->number;
             if (!found) break;
             offset = next;
@@ -404,12 +406,11 @@ static void torn(struct recover *rc)
             if (!known) f->has_state = true; /* all of it was in the batch */
             if (!MUTATION("truncate_damage_silently")) f->s.suspect = true;
         }
-    } else {
-        mark_all(rc, false);
     }
+    if (rc->pending_region) mark_all(rc, rc->pending_more);
     rc->boot += rc->pending_used; /* openings that left nothing readable may have been counted there */
     diag(DIAG_WARN, "log.torn dir=%s segment=%" PRIu64 " offset=%" PRIu64 " concerns=%s count=%u", l->dir,
-         log_pos_segment(rc->pending_pos), log_pos_offset(rc->pending_pos), rc->pending_batch ? "summary" : "all",
+         log_pos_segment(rc->pending_pos), log_pos_offset(rc->pending_pos), rc->pending_region ? "all" : "summary",
          rc->pending_batch ? h->summary_count : 0);
 }
 
