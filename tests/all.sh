@@ -79,7 +79,10 @@ step build-tsan build tsan cairn $(threaded) && {
     step node-tsan tests/smoke.sh build/tsan/cairn
 }
 # shellcheck disable=SC2046
-[[ -n $(mutated) ]] && step build-mutations build mutations $(mutated) && step tests-mutations mutation_tests
+step build-mutations build mutations cairn $(mutated) && {
+    step tests-mutations mutation_tests
+    step sim-mutations tests/sim_mutations.sh build/mutations/cairn
+}
 step build-fuzz build fuzz && step fuzz tests/fuzz.sh "" "${CAIRN_FUZZ_SECONDS:-3}"
 
 ((${#failures[@]})) && printf '\nfailed: %s\n' "${failures[*]}"

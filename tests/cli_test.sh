@@ -107,6 +107,7 @@ expect 2 '--nodes: 0 is out of range.*1 to 64' local --nodes 0
 expect 2 'beyond 65535' local --nodes 3 --port 65534
 expect 2 'cairn node list.*cairn node remove' node
 expect 2 "'x' is not the id of a node" node remove x
+expect 2 'it is any or map' bench --route nearest
 expect 2 'needs a connection' bench --clients 1 --threads 2
 expect 2 'cairn load --deb822' load
 expect 2 'what to send' query
@@ -126,6 +127,7 @@ CAIRN_VALUE_MAX=huge expect 2 "CAIRN_VALUE_MAX: 'huge' is not a value" serve
 expect 1 "no node answers at 127.0.0.1:$port" status --address "127.0.0.1:$port"
 expect 1 "no node answers at 127.0.0.1:$port" node list --address "127.0.0.1:$port"
 expect 1 "no reply from 127.0.0.1:$port.*nothing listens" query --address "127.0.0.1:$port" PING
+expect 1 "127.0.0.1:$port: nothing listens" bench --route map --address "127.0.0.1:$port" --duration 1s --quiet
 expect 1 "127.0.0.1:$port: nothing listens" bench --address "127.0.0.1:$port" --duration 1s --quiet
 expect 1 "can't open 'missing'" load --deb822 missing
 
@@ -151,6 +153,8 @@ CAIRN_CLIENTS_MAX=9 start --data data --config good.conf --value-max 2MiB && {
     expect 1 "'list'.*line 2 has no field name" load --deb822 list --address "$address"
     says '"all":..count":100,' bench --address "$address" --requests 100 --clients 2 --json --quiet
     says 'filled 50 keys.*reads' bench --address "$address" --requests 100 --keys 50 --fill --clients 2 --quiet
+    says '"route":"map".*"errors":0' bench --address "$address" --requests 100 --clients 2 --pipeline 4 --route map --json --quiet
+    says '"writes":..count":0,.*"errors":0' bench --address "$address" --requests 10 --clients 2 --read-percent 100 --wait 1 --json --quiet
     says '"rate":500' bench --address "$address" --rate 500 --duration 300ms --clients 4 --json --quiet
 
     # HTTP

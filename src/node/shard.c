@@ -234,9 +234,9 @@ void shard_set_catalog(struct shard *s, void *arg)
     catalog_unref(s->catalog);
     s->catalog = c;
     s->strangers_dropped = false;
+    /* Removed ones too: they have to be told. */
     for (size_t i = 0; i < c->node_count; i++)
-        if (c->nodes[i].id != s->node->identity.node_id)
-            mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].state == NODE_UP ? c->nodes[i].address : NULL);
+        if (c->nodes[i].id != s->node->identity.node_id) mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
     gate_set_catalog(s->gate, c);
     reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);

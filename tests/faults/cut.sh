@@ -8,7 +8,7 @@ need_root "a network namespace"
 need ip
 need nft
 seconds=10
-((short)) && seconds=4
+((short)) && seconds=3
 tag=$((RANDOM % 9000 + 1000))
 bridge=cfb$tag
 ip link add "$bridge" type bridge 2>"$work/ip.err" || skip "can't make a bridge: $(cat "$work/ip.err")"
@@ -65,9 +65,11 @@ leader=$(main_leader 0)
 load_window >/dev/null
 for i in 0 1 2; do ((i == leader)) || drop "$leader" "$i"; done
 during "the main leader mute (one way)"
-leader=$(main_leader 0) other=$((leader == 0 ? 1 : 0))
-load_window >/dev/null; drop "$leader" "$other"; drop "$other" "$leader"; during "one pair cut, the third sees both"
-load_window >/dev/null; drop "$leader" "$other"; during "one link cut one way"
+if ((!short)); then
+    leader=$(main_leader 0) other=$((leader == 0 ? 1 : 0))
+    load_window >/dev/null; drop "$leader" "$other"; drop "$other" "$leader"; during "one pair cut, the third sees both"
+    load_window >/dev/null; drop "$leader" "$other"; during "one link cut one way"
+fi
 # nobody sees anybody: no write may be acknowledged
 for i in 0 1 2; do cut_off "$i"; done
 sleep 3

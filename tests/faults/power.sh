@@ -12,7 +12,7 @@ for i in 0 1 2; do disk_make $i 640M; done
 cluster_start 3
 load_start --think-ms 1
 writes_go_on 20 || fail "no writes before any fault"
-torn=0
+
 cut_power() { # NODE …
     local i
     for i; do "$build/faults_powercut" "$work/disk-$i" 2>"$work/cut.err" || skip "no power cut here: $(cat "$work/cut.err")"; done
