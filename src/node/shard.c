@@ -435,6 +435,7 @@ void shard_close(struct shard *s)
     port_close(s->port);
     s->port = NULL;
     if (s->resp != NULL) resp_door_close_all(s->resp);
+    s->opened = false; /* a catalog that is still on its way here opens no replicas */
     for (size_t i = 0; i < s->host_count; i++) host_stop(s->hosts[i]);
     gate_stop(s->gate);
 }
