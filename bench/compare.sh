@@ -33,6 +33,9 @@ while (($# > 0)); do
 done
 IFS=, read -ra wanted <<<"$only"
 
+for tool in python3 gcc awk timeout; do
+    type -P $tool >/dev/null || { echo "compare.sh: $tool is not installed: ./dev deps" >&2; exit 1; }
+done
 mkdir -p build/bench
 stamp=$(date +%Y%m%d-%H%M%S)
 work=$(realpath "$(mktemp -d build/bench/work.XXXXXX)")
@@ -94,6 +97,8 @@ give_up() {
     failed[$1]=$2
     record "{\"row\":\"failed\",\"system\":\"$1\",\"error\":\"$2\"}"
 }
+# last_words FILE: its last line, fit for JSON
+last_words() { tail -n 1 "$1" 2>/dev/null | tr -d '"\\\000-\037' | cut -c 1-200; }
 record() { printf '%s\n' "$1" >>"$results"; }
 
 # ---- what they cost ----
@@ -155,9 +160,9 @@ measure() {
     out=$(grep -m 1 '^{' "$work/out")
     if [[ -z $out ]]; then
         out='{}'
-        say "$row, $column: $(tail -n 1 "$work/err")"
+        say "$row, $column: $(last_words "$work/err")"
     fi
-    record "{\"row\":\"$row\",\"column\":\"$column\",\"round\":$round,\"code\":$code,$cores,\"error\":\"$(tail -n 1 "$work/err" | tr -d '"\\')\",\"result\":$out}"
+    record "{\"row\":\"$row\",\"column\":\"$column\",\"round\":$round,\"code\":$code,$cores,\"error\":\"$(last_words "$work/err")\",\"result\":$out}"
 }
 
 # ---- the systems ----
@@ -206,6 +211,13 @@ etcd_leader() { # its number
     done
 }
 etcd_well() { [[ -n $(etcd_leader) ]]; }
+# etcd copies its write buffer for reads, and the buffer keeps the largest size it ever had: after a restart it reads faster.
+etcd_restart() {
+    local i
+    for i in 1 2 3; do stop etcd$i; done
+    for i in 1 2 3; do etcd_member $i; done
+    until_true 120 etcd_well || give_up etcd "did not start again"
+}
 etcd_up() {
     local i
     type -P etcd etcdctl >/dev/null || { say "etcd: etcd-server and etcd-client are not installed"; return 1; }
@@ -299,7 +311,7 @@ single() { # SYSTEM TRY: sets pid[SYSTEM-single]
     type -P "${command[0]}" >/dev/null || return 0
     read -r ms p < <("$probe" ready $protocol $at "$work/$1-single.log" "${command[@]}")
     ((p != 0)) && pid[$1-single]=$p
-    if [[ $ms == - ]]; then say "$1, single node: not ready: $(tail -n 1 "$work/$1-single.log")"
+    if [[ $ms == - ]]; then say "$1, single node: not ready: $(last_words "$work/$1-single.log")"
     else record "{\"row\":\"ready\",\"column\":\"$1\",\"round\":$2,\"ms\":$ms}"
     fi
 }
@@ -342,7 +354,7 @@ gap_run() { # SYSTEM KILL VICTIM GENERATOR …
     out=$("$@" 2>"$work/err" | grep -m 1 '^{')
     wait $killer
     stop "$system$victim" KILL
-    record "{\"row\":\"gap\",\"column\":\"$system\",\"round\":$kill,\"victim\":$victim,\"error\":\"$(tail -n 1 "$work/err" | tr -d '"\\')\",\"result\":${out:-null}}"
+    record "{\"row\":\"gap\",\"column\":\"$system\",\"round\":$kill,\"victim\":$victim,\"error\":\"$(last_words "$work/err")\",\"result\":${out:-null}}"
 }
 
 gap_cairn() {
@@ -374,6 +386,7 @@ gap_etcd() {
 
 sentinel_knows() { [[ $(redis-cli -p $((port + 17)) sentinel master m 2>/dev/null | grep -A 1 -x num-other-sentinels | tail -n 1) == 2 ]]; }
 sentinel_primary() { redis-cli -p $((port + 17)) sentinel get-master-addr-by-name m 2>/dev/null | tail -n 1; }
+sentinel_promoted() { local at; at=$(sentinel_primary) && [[ -n $at && $at != $((port + 10 + redis_primary)) ]]; }
 gap_redis() {
     local kill i
     for i in 1 2 3; do
@@ -389,6 +402,7 @@ gap_redis() {
         gap_run redis $kill $redis_primary "$probe" gap --seconds 10 --size "$value" --wait 1 \
             "$(address 11)" "$(address 12)" "$(address 13)"
         i=$redis_primary
+        until_true 60 sentinel_promoted || { say "redis: the sentinels promote nobody"; return; }
         redis_primary=$(($(sentinel_primary) - port - 10))
         redis_node $i --replicaof 127.0.0.1 $((port + 10 + redis_primary))
         until_true 120 redis_has $redis_primary 2 || { say "redis: not whole again after the kill"; return; }
@@ -404,7 +418,7 @@ build_etcdload 2>/dev/null
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 git diff --quiet HEAD 2>/dev/null || commit+=+changes
 record "{\"row\":\"settings\",\"keys\":$keys,\"seconds\":$seconds,\"rounds\":$rounds,\"kills\":$kills,\"value_size\":$value,\
-\"cairn\":\"$("$cairn" version | tr -d '"\\' | head -n 1), commit $commit\",\
+\"cairn\":\"$("$cairn" version | head -n 1), commit $commit\",\
 \"etcd\":\"$(etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')\",\
 \"redis\":\"$(redis-server --version 2>/dev/null | sed -n 's/.* v=\([^ ]*\).*/\1/p')\",\
 \"cpu\":\"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)\",\"cores\":$(nproc),\
@@ -415,8 +429,8 @@ singles
 for system in cairn etcd redis; do
     [[ ,$only, == *,$system,* ]] || continue
     say "$system: starting three nodes"
-    if ! ${system}_up; then
-        for i in 1 2 3; do [[ -s $work/$system$i.log ]] && say "$system$i: $(tail -n 1 "$work/$system$i.log")"; stop $system$i; done
+    if ! ${system}_up || ! alive ${system}1 || ! alive ${system}2 || ! alive ${system}3; then
+        for i in 1 2 3; do [[ -s $work/$system$i.log ]] && say "$system$i: $(last_words "$work/$system$i.log")"; stop $system$i; done
         give_up $system "did not start"
         continue
     fi
@@ -426,26 +440,34 @@ for system in cairn etcd redis; do
         record "{\"row\":\"fill\",\"column\":\"$system\",\"per_second\":$(awk -v n="$keys" \
             -v us=$((${EPOCHREALTIME/[.,]/} - at)) 'BEGIN {printf "%.0f", n * 1e6 / us}')}"
     else
-        say "$system: filling failed twice: $(tail -n 1 "$work/err"); it goes on with what is there"
+        say "$system: filling failed twice: $(last_words "$work/err"); it goes on with what is there"
     fi
 done
 record_memory filled
+# Where the leaders are decides how much Cairn's nodes share the work.
+has cairn && record "{\"row\":\"leaders\",\"column\":\"cairn\",\"slots\":\"$("$probe" leaders "$(address 1)" | tr '\n' ' ')\"}"
 
-rows=(
-    "write-1 1 1 0" "write-64 64 1 0" "write-256 256 1 0" "write-64x16 64 16 0"
-    "read-64 64 1 100" "read-256 256 1 100" "read-64x16 64 16 100" "mix-64 64 1 50"
-)
+has etcd && etcd_restart
+
 columns=(cairn-leader cairn-any etcd-leader etcd-any redis)
-for ((round = 1; round <= rounds; round++)); do
-    say "round $round of $rounds; fdatasync of 4 KiB now takes $("$probe" fsync "$work/fsync" 0.3) us"
-    for row in "${rows[@]}"; do
-        for ((i = 0; i < ${#columns[@]}; i++)); do # each round begins with another system
-            # shellcheck disable=SC2086
-            run $round "${columns[(i + round - 1) % ${#columns[@]}]}" $row
+# all_rounds WHAT "ROW CLIENTS PIPELINE READ-PERCENT" …
+all_rounds() {
+    local what=$1 round row i n=${#columns[@]}
+    shift
+    for ((round = 1; round <= rounds; round++)); do
+        say "$what: round $round of $rounds"
+        record "{\"row\":\"fsync\",\"round\":$round,\"us\":$("$probe" fsync "$work/fsync" 0.3)}"
+        for row; do
+            for ((i = 0; i < n; i++)); do # each round begins with another system
+                # shellcheck disable=SC2086
+                run $round "${columns[(i + round - 1) % n]}" $row
+            done
         done
     done
-    record "{\"row\":\"fsync\",\"round\":$round,\"us\":$("$probe" fsync "$work/fsync" 0.3)}"
-done
+}
+# Reads first, then what writes.
+all_rounds reads "read-64 64 1 100" "read-256 256 1 100" "read-64x16 64 16 100"
+all_rounds writes "write-1 1 1 0" "write-64 64 1 0" "write-256 256 1 0" "write-64x16 64 16 0" "mix-64 64 1 50"
 record_memory worked
 for system in cairn etcd redis; do has $system && ((kills > 0)) && gap_$system; done
 

@@ -73,10 +73,10 @@ def print_load(x, row, title):
         ratio = "" if not cairn else times(own / cairn if latency else cairn / own)
         each = [r["result"]["all"]["per_second"] for r in runs]
         note = "" if len(runs) == tried else f"{tried - len(runs)} of {tried} runs had errors"
-        line(title, NAMES[column], f"{median(each):,.0f}", ms(x.value(row, column, "result", "all", "p50_us")),
+        line(title, NAMES[column], f"{median(each):,.0f}/s", ms(x.value(row, column, "result", "all", "p50_us")),
              ms(x.value(row, column, "result", "all", "p99_us")),
              f"{x.value(row, column, 'server_cores'):.2f} / {x.value(row, column, 'generator_cores'):.2f}", ratio,
-             f"{min(each):,.0f} to {max(each):,.0f}", note)
+             f"{min(each):,.0f} to {max(each):,.0f}/s", note)
         title = ""
 
 
@@ -126,10 +126,12 @@ def main():
     if others:
         print(f"fdatasync of 4 KiB: {min(sync)} to {max(sync)} us. Other processes used {median(others):.2f} cores "
               f"(median), {max(others):.2f} (most)" + (": **a disturbed run**." if median(others) > 0.1 else "."))
+    for r in x.of("leaders"):
+        print("Slots that Cairn's nodes led: " + ", ".join(r["slots"].split()[1::2]) + ".")
     for r in x.of("failed"):
         print(f"**{NAMES[r['system']]}: {r['error']}**")
     print()
-    line("measured", "system", "per second", "p50 ms", "p99 ms", "cores: servers / generator", "times", "rounds", "note")
+    line("measured", "system", "figure", "p50 ms", "p99 ms", "cores: servers / generator", "times", "rounds", "note")
     line(*["---"] * 9)
     for row, title in LOADS:
         print_load(x, row, title)
@@ -150,8 +152,8 @@ def main():
           "Cairn to leaders). Below 1, Cairn is worse.")
     print("Not fair, in short (docs/benchmarks.md says more): Redis acknowledges a write that one replica has received, "
           "not synced, and reads from a primary that may have been replaced; etcd is loaded by its own Go client, which "
-          "uses more of the shared cores than Cairn's generator does; Cairn has several leaders, the others one; the "
-          "clusters that are not measured stay up.")
+          "uses more of the shared cores than Cairn's generator does; Cairn's partitions have leaders on all nodes, the "
+          "others have one leader; the clusters that are not measured stay up.")
 
 
 main()
