@@ -9,7 +9,7 @@
 enum { SECTOR = 512 };
 
 struct inode {
-    unsigned refs; /* names (current and durable), open files, changes of names */
+    unsigned refs;      /* names (current and durable), open files, changes of names */
     uint8_t *now, *old; /* as a process sees it; as it would be after a power loss: both have cap bytes */
     uint8_t *dirty;     /* per sector */
     uint64_t size, old_size, cap;
@@ -26,7 +26,7 @@ struct names {
     size_t n, cap;
 };
 
-struct change { /* of names */
+struct change {      /* of names */
     char *from, *to; /* from NULL: create; to NULL: unlink */
     struct inode *inode;
 };

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A batch: open (gathers records) -> queued (closed, its place and size fixed) -> flying (at the writer) -> durable.
- * One flies at a time, so each batch's header can say that all before it is durable. See README.md for the invariants. */
+ * One flies at a time, so each batch's header can say that all before it is durable. See README.md for the invariants.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -119,8 +120,8 @@ static void roll(struct log *l)
     log_files_work(l);
 }
 
-/* Opens a batch with room for at least `need` bytes of records. A segment ends when the next record does not fit and the
- * next segment is ready; until it is, the file grows, up to twice its size: slower, but nothing waits. */
+/* Opens a batch with room for at least `need` bytes of records. A segment ends when the next record does not fit and
+ * the next segment is ready; until it is, the file grows, up to twice its size: slower, but nothing waits. */
 static struct log_batch *batch_open(struct log *l, uint32_t need)
 {
     ASSERT(l->open == NULL);
@@ -226,11 +227,13 @@ uint64_t log_put(struct log *l, struct replica *r, const struct log_record *rec,
 void log_put_state(struct log *l, struct replica *r, bool copy)
 {
     const struct log_replica *v = &r->view;
-    struct log_state s = {v->term, v->vote, v->base_index, v->base_term, v->last_index, v->last_term, v->suspect,
-                          v->damaged};
+    struct log_state s = {v->term,       v->vote,      v->base_index, v->base_term,
+                          v->last_index, v->last_term, v->suspect,    v->damaged};
     uint8_t data[LOG_STATE];
     log_state_put(data, &s);
-    struct log_record rec = {.type = LOG_REPLICA, .flags = copy ? LOG_RECORD_COPY : 0, .replica_id = v->replica_id,
+    struct log_record rec = {.type = LOG_REPLICA,
+                             .flags = copy ? LOG_RECORD_COPY : 0,
+                             .replica_id = v->replica_id,
                              .data = bytes_of(data, sizeof data)};
     uint64_t pos = log_put(l, r, &rec, copy ? LOG_SUMMARY_COPIES : 0, v->last_index);
     r->state_segment = log_pos_segment(pos);
@@ -242,9 +245,27 @@ void log_put_state(struct log *l, struct replica *r, bool copy)
 void log_put_compact(struct log *l, struct replica *r)
 {
     if (link_linked(&r->unwritten)) link_remove(&r->unwritten);
-    struct log_record rec = {.type = LOG_COMPACT, .flags = LOG_RECORD_COPY, .replica_id = r->view.replica_id,
-                             .index = r->view.base_index, .term = r->view.base_term};
+    struct log_record rec = {.type = LOG_COMPACT,
+                             .flags = LOG_RECORD_COPY,
+                             .replica_id = r->view.replica_id,
+                             .index = r->view.base_index,
+                             .term = r->view.base_term};
     log_put(l, r, &rec, LOG_SUMMARY_COPIES, r->view.last_index);
+}
+
+static const uint8_t *in_batch(const struct log_batch *b, uint64_t pos)
+{
+    if (b == NULL || pos < b->header.position || pos >= b->header.position + b->buf.n) return NULL;
+    return b->buf.p + (pos - b->header.position);
+}
+
+const uint8_t *log_unwritten(const struct log *l, uint64_t pos)
+{
+    const uint8_t *p = in_batch(l->open, pos);
+    if (p == NULL) p = in_batch(l->flying, pos);
+    for (const struct link *k = list_first(&l->queue); p == NULL && k != NULL; k = list_next(&l->queue, k))
+        p = in_batch(CONTAINER_OF(k, const struct log_batch, link), pos);
+    return p;
 }
 
 void log_batch_needed(struct log *l)
@@ -265,8 +286,13 @@ void log_append(struct log *l, uint64_t replica_id, struct entry *const *entries
     for (size_t i = 0; i < count; i++) {
         const struct entry *e = entries[i];
         ASSERT(e->index == r->view.last_index + 1 && e->term >= r->view.last_term);
-        struct log_record rec = {.type = LOG_ENTRY, .kind = e->kind, .replica_id = replica_id, .index = e->index,
-                                 .term = e->term, .ts = e->ts, .prev_term = r->view.last_term,
+        struct log_record rec = {.type = LOG_ENTRY,
+                                 .kind = e->kind,
+                                 .replica_id = replica_id,
+                                 .index = e->index,
+                                 .term = e->term,
+                                 .ts = e->ts,
+                                 .prev_term = r->view.last_term,
                                  .data = entry_data(e)};
         uint64_t pos = log_put(l, r, &rec, e->index, e->index);
         log_index_add(l, r, e->index, e->term, pos, (uint32_t)log_record_size(e->size));
@@ -555,7 +581,8 @@ void log_fail(struct log *l, enum status st, const char *text)
     env_timer_stop(&l->tick);
     if (l->open != NULL) batch_give(l, l->open);
     l->open = NULL;
-    for (struct link *k; (k = list_pop_front(&l->queue)) != NULL;) batch_give(l, CONTAINER_OF(k, struct log_batch, link));
+    for (struct link *k; (k = list_pop_front(&l->queue)) != NULL;)
+        batch_give(l, CONTAINER_OF(k, struct log_batch, link));
     error_set(&l->failure, st, "%s", text);
     l->fail_pending = true;
     env_defer(l->loop, &l->fail); /* the event may close the log, under which we still are */
@@ -610,7 +637,8 @@ static struct log *log_new(struct env_loop *loop, const char *dir, const uint8_t
  * nothing that may be evidence is written over. */
 static enum status take_place(struct log *l, const struct log_recovered *rec, struct error *err)
 {
-    uint64_t need = LOG_PAGE + log_round((uint64_t)rec->changed * (LOG_SUMMARY + log_record_size(LOG_STATE)), LOG_PAGE) +
+    uint64_t need = LOG_PAGE +
+                    log_round((uint64_t)rec->changed * (LOG_SUMMARY + log_record_size(LOG_STATE)), LOG_PAGE) +
                     2 * LOG_PAGE;
     struct log_segment *s = rec->last_used != 0 ? log_segment_at(l, rec->last_used) : NULL;
     l->last_end = rec->end;
@@ -663,8 +691,9 @@ static enum status write_boot(struct log *l, uint32_t changed, struct error *err
     return st;
 }
 
-enum status log_open(struct env_loop *loop, const char *dir, const uint8_t store_id[16], const struct log_limits *limits,
-                     const struct log_events *events, void *ctx, struct log **out, struct error *err)
+enum status log_open(struct env_loop *loop, const char *dir, const uint8_t store_id[16],
+                     const struct log_limits *limits, const struct log_events *events, void *ctx, struct log **out,
+                     struct error *err)
 {
     ASSERT(events->synced != NULL && events->failed != NULL);
     struct log *l = log_new(loop, dir, store_id, limits, events, ctx);

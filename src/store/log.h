@@ -3,14 +3,17 @@
  *
  * Purpose:    everything appended during a turn of the loop becomes one batch: one write and one fdatasync on the log's
  *             worker, while the next batch gathers. log_synced says how far it is durable.
- * Format:     docs/formats.md, "The log". Segment files `log/NNNNNNNNNNNNNNNN.seg`.
+ * Format:     docs/log-format.md. Segment files `NNNNNNNNNNNNNNNN.seg` in the directory given.
  * Damage:     a batch's header names the last position known synced before it; unreadable bytes up to there are damage,
- *             beyond it a torn batch. Damage is never cut away silently: the replicas whose records may be gone come back
- *             as `suspect` (and `damaged`), with their entries up to the first one missing (CTRL, FAST '18).
- * Space:      when the segments exceed limits.bytes_max the oldest is reclaimed: votes, marks and the entries still needed
- *             from it are appended again at the head. limits.reserve_bytes are kept for that when the disk is full.
- * Errors:     a failed write or sync is final: on_failed runs once, nothing is reported synced any more.
- * Threading:  the store's shard. Workers touch only the batch they were given. */
+ *             beyond it a torn batch. Damage is never cut away silently: the replicas whose records may be gone come
+ * back as `suspect` (and `damaged`), with their entries up to the first one missing (CTRL, FAST '18). Replicas of which
+ * nothing is left can't be named: then log_replica(l, 0) is not NULL, and whoever knows of a replica that the log does
+ * not know (the engine has it, say) must take it for suspect, and then clear 0. Space:      when the segments exceed
+ * limits.bytes_max the oldest is reclaimed: votes, marks and the entries still needed from it are appended again at the
+ * head. limits.reserve_bytes are kept for that when the disk is full. Errors:     a failed write or sync is final:
+ * on_failed runs once, at the end of the turn, nothing is reported synced any more, and log_position is beyond every
+ * position that ever will be. A write that finds no space has not failed: it is tried again (log_full). Threading:  the
+ * store's shard. Workers touch only the batch they were given. */
 #ifndef CAIRN_STORE_LOG_H
 #define CAIRN_STORE_LOG_H
 
@@ -29,7 +32,7 @@ struct log;
 struct log_limits {
     uint64_t segment_bytes;       /* of all but the first */
     uint64_t first_segment_bytes; /* small: a node starts fast */
-    uint64_t bytes_max;           /* of all segments: reclaim beyond */
+    uint64_t bytes_max;           /* of all segments: reclaim beyond. At least 4 segments */
     uint64_t batch_bytes_max;     /* one write */
     uint64_t reserve_bytes;       /* free disk below which log_full is true */
 };
@@ -53,15 +56,20 @@ struct log_replica {
 
 /* Opens or creates the log in dir (which exists), recovers it, and takes up appending. store_id is checked against the
  * segments: ST_DENIED for a foreign one, ST_VERSION for a future format. Blocking; for start-up. */
-enum status log_open(struct env_loop *loop, const char *dir, const uint8_t store_id[16], const struct log_limits *limits,
-                     const struct log_events *events, void *ctx, struct log **out, struct error *err);
-/* Stops the worker (waits for a batch under way), closes files. What was not synced may be lost. NULL is fine. */
+enum status log_open(struct env_loop *loop, const char *dir, const uint8_t store_id[16],
+                     const struct log_limits *limits, const struct log_events *events, void *ctx, struct log **out,
+                     struct error *err);
+/* Stops the workers (waits for a batch under way), closes files. What was not synced may be lost. Reads that wait end
+ * with ST_STOPPED, those at a worker when the loop turns next; so does the memory. May be called from an event. NULL is
+ * fine. */
 void log_close(struct log *l);
 
-const struct log_replica *log_replica(const struct log *l, uint64_t replica_id); /* NULL: nothing known */
-bool log_each_replica(const struct log *l, size_t *at, const struct log_replica **out); /* like map_each */
+/* NULL: nothing known. Valid until the replica is dropped (replica 0: cleared). */
+const struct log_replica *log_replica(const struct log *l, uint64_t replica_id);
+bool log_each_replica(const struct log *l, size_t *at, const struct log_replica **out); /* like map_each; without 0 */
 
-/* Appends consecutive entries; the first may replace a suffix. References are taken until they are durable. */
+/* Appends consecutive entries; the first may replace a suffix. They are copied. A replica that the log does not know
+ * begins at index 1, or with log_reset. */
 void log_append(struct log *l, uint64_t replica_id, struct entry *const *entries, size_t count);
 void log_set_vote(struct log *l, uint64_t replica_id, uint64_t term, uint64_t vote);
 /* A snapshot was installed: the replica's entries are void; its log goes on after (index, term). */
@@ -75,16 +83,16 @@ void log_set_bound(struct log *l, hlc_t bound);
 hlc_t log_bound(const struct log *l);
 uint64_t log_boot_count(const struct log *l);
 
-/* The position after all that was appended so far; events.synced passes it. Batches start by themselves at the end of the
- * turn (env_defer). */
+/* The position after all that was appended so far; events.synced passes it. Batches start by themselves at the end of
+ * the turn (env_defer). */
 uint64_t log_position(const struct log *l);
 uint64_t log_synced(const struct log *l);
 /* When the batch under way was handed to the disk (0: none): a stall detector compares it with now. */
 uint64_t log_sync_started_ns(const struct log *l);
 bool log_full(const struct log *l); /* the disk's free space is below the reserve, or a write said so */
 
-/* Reads entries lo … hi-1 (fewer if bytes_max is reached, at least one; none if lo is not kept any more) on a worker. The
- * request is the caller's and must live until done has run; entries are references that pass to the caller. */
+/* Reads entries lo … hi-1 (fewer if bytes_max is reached, at least one; none if lo is not kept any more) on a worker.
+ * The request is the caller's and must live until done has run; entries are references that pass to the caller. */
 struct log_read {
     uint64_t replica_id, lo, hi;
     uint32_t bytes_max;
@@ -96,7 +104,7 @@ struct log_read {
 };
 void log_read(struct log *l, struct log_read *r);
 void log_read_release(struct log_read *r); /* unrefs the entries that were not taken (set those to NULL) */
-/* The same at once, blocking, for start-up replay. */
+/* The same at once, blocking, for start-up replay; sees what is not durable yet, too. */
 enum status log_read_now(struct log *l, struct log_read *r, struct error *err);
 
 struct log_stats {

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * After each: all that was reported durable is there, nothing is there that was never appended, the log is in one state
- * that it really had, nothing counts as damaged, and the suspects are exactly those of the torn batch: none if it is whole
- * or left no trace, those it concerns if its header can be read, else all. */
+ * that it really had, nothing counts as damaged, and the suspects are exactly those of the torn batch: none if it is
+ * whole or left no trace, those it concerns if its header can be read, else all. */
 #include "base/mutation.h"
 #include "store/log_test_util.h"
 
@@ -18,7 +18,7 @@ struct flying {
     char path[64];
     uint64_t start; /* offset */
     struct log_batch_header h;
-    unsigned concerns; /* bits of replicas with records that are no copies */
+    unsigned concerns;             /* bits of replicas with records that are no copies */
     uint64_t sectors[SECTORS_MAX]; /* in doubt */
     size_t count;
 };
@@ -132,8 +132,10 @@ static const char *check_state(struct rig *g, const struct rig *was, const struc
     unsigned known = 1;
     for (uint64_t id = 1; id <= REPLICAS; id++)
         if (log_replica(g->log, id) != NULL) known |= 1u << id;
-    if (!opening && suspects(g) != (x->suspects & known) && (suspects(g) & ~x->suspects)) return "a replica is suspected in vain";
-    if (!opening && (x->suspects & known & ~suspects(g))) return "a replica that may have lost something is not suspected";
+    if (!opening && suspects(g) != (x->suspects & known) && (suspects(g) & ~x->suspects))
+        return "a replica is suspected in vain";
+    if (!opening && (x->suspects & known & ~suspects(g)))
+        return "a replica that may have lost something is not suspected";
     return NULL;
 }
 
@@ -154,7 +156,8 @@ static const char *check_after(struct rig *g)
     if (g->synced < log_position(g->log)) return "appending does not go on";
     rig_reopen(g);
     if (suspects(g) != 0) return "suspicion comes back";
-    if (log_replica(g->log, 6) == NULL || log_replica(g->log, 6)->last_index != 1) return "what was appended later is gone";
+    if (log_replica(g->log, 6) == NULL || log_replica(g->log, 6)->last_index != 1)
+        return "what was appended later is gone";
     return NULL;
 }
 
@@ -164,15 +167,16 @@ struct sweep {
     bool quiet;
 };
 
-static void problem(struct sweep *s, const char *text, uint64_t seed, uint64_t op, const struct ending *e, uint64_t names)
+static void problem(struct sweep *s, const char *text, uint64_t seed, uint64_t op, const struct ending *e,
+                    uint64_t names)
 {
     if (s->problems++ == 0) s->first = text;
     if (!s->quiet && s->problems < 10)
         print_message("seed %lu op %lu ending %d %zu names %lu: %s\n", seed, op, (int)e->kind, e->n, names, text);
 }
 
-static void one_ending(struct sweep *s, const struct rig *was, struct fake_disk *disk, const struct flying *f, bool opening,
-                       struct ending e, uint64_t names, uint64_t seed, uint64_t op)
+static void one_ending(struct sweep *s, const struct rig *was, struct fake_disk *disk, const struct flying *f,
+                       bool opening, struct ending e, uint64_t names, uint64_t seed, uint64_t op)
 {
     struct fake_disk *d = fake_disk_clone(disk);
     e.flying = f;
@@ -197,7 +201,8 @@ static void one_ending(struct sweep *s, const struct rig *was, struct fake_disk 
     rig_deinit(&g);
 }
 
-static void all_endings(struct sweep *s, const struct rig *was, struct fake_disk *disk, bool opening, uint64_t seed, uint64_t op)
+static void all_endings(struct sweep *s, const struct rig *was, struct fake_disk *disk, bool opening, uint64_t seed,
+                        uint64_t op)
 {
     struct flying f;
     find_flying(disk, &f);
@@ -219,8 +224,11 @@ static void all_endings(struct sweep *s, const struct rig *was, struct fake_disk
 
 static struct log_limits tiny_limits(void)
 {
-    return (struct log_limits){.segment_bytes = 64 << 10, .first_segment_bytes = 32 << 10, .bytes_max = 192 << 10,
-                               .batch_bytes_max = 16 << 10, .reserve_bytes = 1 << 20};
+    return (struct log_limits){.segment_bytes = 64 << 10,
+                               .first_segment_bytes = 32 << 10,
+                               .bytes_max = 192 << 10,
+                               .batch_bytes_max = 16 << 10,
+                               .reserve_bytes = 1 << 20};
 }
 
 static void workload(struct rig *g, uint64_t seed, int steps)
@@ -354,8 +362,11 @@ static void test_power_loss_while_opening(void **state)
                     static const struct model empty;
                     bool found = log_matches(&h, n > 0 ? &g.steps[n - 1].after : &empty);
                     if (!found && f.any) /* the batch may be whole after all */
-                        found = log_matches(&h, &g.steps[step_at(&g, log_pos(strtoull(f.path + sizeof DIR_NAME, NULL, 16),
-                                                                           f.start) + f.h.bytes) - 1].after);
+                        found = log_matches(
+                            &h, &g.steps[step_at(&g, log_pos(strtoull(f.path + sizeof DIR_NAME, NULL, 16), f.start) +
+                                                         f.h.bytes) -
+                                         1]
+                                     .after);
                     unsigned known = 1;
                     for (uint64_t id = 1; id <= REPLICAS; id++)
                         if (log_replica(h.log, id) != NULL) known |= 1u << id;

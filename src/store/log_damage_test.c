@@ -7,8 +7,11 @@ enum { SEGMENTS_MAX = 16, ALL = (1 << (REPLICAS + 1)) - 1 };
 
 static struct log_limits tiny_limits(void)
 {
-    return (struct log_limits){.segment_bytes = 64 << 10, .first_segment_bytes = 32 << 10, .bytes_max = 1 << 20,
-                               .batch_bytes_max = 16 << 10, .reserve_bytes = 1 << 20};
+    return (struct log_limits){.segment_bytes = 64 << 10,
+                               .first_segment_bytes = 32 << 10,
+                               .bytes_max = 1 << 20,
+                               .batch_bytes_max = 16 << 10,
+                               .reserve_bytes = 1 << 20};
 }
 
 /* A log over several segments, everything in it synced; closed, so that a mark says so. */
@@ -130,9 +133,10 @@ static void say(struct count *c, const char *text, const char *path, uint64_t of
     if (!c->quiet && c->problems < 12) print_message("%s at %lu (%d): %s\n", path, offset, how, text);
 }
 
-/* Opens the damaged disk (which passes to it) and checks; persistent: also that the verdict lasts, and can be cleared. */
-static unsigned try_disk(struct count *c, struct rig *was, struct fake_disk *d, const char *path, uint64_t offset, int how,
-                         bool persistent, bool at_end)
+/* Opens the damaged disk (which passes to it) and checks; persistent: also that the verdict lasts, and can be cleared.
+ */
+static unsigned try_disk(struct count *c, struct rig *was, struct fake_disk *d, const char *path, uint64_t offset,
+                         int how, bool persistent, bool at_end)
 {
     struct rig g;
     struct error err = {0};
@@ -147,7 +151,8 @@ static unsigned try_disk(struct count *c, struct rig *was, struct fake_disk *d, 
         log_stats(g.log, &stats);
         bad = suspects(&g);
         say(c, check(&g, &was->model, at_end), path, offset, how);
-        if (bad != 0 && stats.records_damaged + stats.batches_torn == 0) say(c, "suspects without damage", path, offset, how);
+        if (bad != 0 && stats.records_damaged + stats.batches_torn == 0)
+            say(c, "suspects without damage", path, offset, how);
         if (stats.records_damaged + stats.batches_torn != 0) c->noticed++;
         if (persistent) {
             rig_reopen(&g);
@@ -156,7 +161,8 @@ static unsigned try_disk(struct count *c, struct rig *was, struct fake_disk *d, 
             for (uint64_t id = 0; id <= REPLICAS; id++) log_clear_suspect(g.log, id);
             fake_run(g.fake);
             rig_reopen(&g);
-            if (suspects(&g) != 0) say(c, "damage that was dealt with is held against a replica again", path, offset, how);
+            if (suspects(&g) != 0)
+                say(c, "damage that was dealt with is held against a replica again", path, offset, how);
         }
     }
     rig_deinit(&g);
@@ -178,10 +184,14 @@ static void flip_bytes(struct count *c, struct rig *was, struct fake_disk *disk,
         fake_disk_bytes(d, path, &n)[offset] ^= (uint8_t)(1u << offset % 8);
         uint64_t noticed = c->noticed;
         unsigned bad = try_disk(c, was, d, path, offset, p.what, done++ % 16 == 0, false);
-        if (c->noticed == noticed && p.what != PADDING && p.what != MARK) say(c, "it was not noticed", path, offset, p.what);
-        if (p.what == RECORD_DATA && bad != 1u << p.replica && bad != 0) say(c, "the wrong ones are blamed", path, offset, p.what);
-        if (p.what == RECORD_HEADER && (bad & ~p.batch)) say(c, "others than the batch's are blamed", path, offset, p.what);
-        if ((p.what == SEGMENT_HEADER || p.what == PADDING) && bad != 0) say(c, "blame for nothing", path, offset, p.what);
+        if (c->noticed == noticed && p.what != PADDING && p.what != MARK)
+            say(c, "it was not noticed", path, offset, p.what);
+        if (p.what == RECORD_DATA && bad != 1u << p.replica && bad != 0)
+            say(c, "the wrong ones are blamed", path, offset, p.what);
+        if (p.what == RECORD_HEADER && (bad & ~p.batch))
+            say(c, "others than the batch's are blamed", path, offset, p.what);
+        if ((p.what == SEGMENT_HEADER || p.what == PADDING) && bad != 0)
+            say(c, "blame for nothing", path, offset, p.what);
     }
 }
 
@@ -423,14 +433,10 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flipped_bytes),
-        cmocka_unit_test(test_each_byte),
-        cmocka_unit_test(test_sectors),
-        cmocka_unit_test(test_regions),
-        cmocka_unit_test(test_missing_files),
-        cmocka_unit_test(test_mark_tells),
-        cmocka_unit_test(test_old_bytes),
-        cmocka_unit_test(test_damage_while_running),
+        cmocka_unit_test(test_flipped_bytes), cmocka_unit_test(test_each_byte),
+        cmocka_unit_test(test_sectors),       cmocka_unit_test(test_regions),
+        cmocka_unit_test(test_missing_files), cmocka_unit_test(test_mark_tells),
+        cmocka_unit_test(test_old_bytes),     cmocka_unit_test(test_damage_while_running),
 #ifdef CAIRN_MUTATIONS
         cmocka_unit_test(test_mutations),
 #endif

@@ -173,11 +173,8 @@ uint32_t log_payload_seal(uint8_t *payload, size_t n, uint32_t record_seed)
     return all;
 }
 
-enum log_check log_record_decode(const uint8_t *p, size_t n, uint32_t record_seed, struct log_record *out)
+void log_record_peek(const uint8_t *p, struct log_record *out)
 {
-    if (n < LOG_RECORD || get_u32(p) != crc32c(record_seed, p + 4, LOG_RECORD - 4)) return LOG_BAD_HEADER;
-    uint32_t length = get_u32(p + 8);
-    if (length > LOG_RECORD_BYTES_MAX || log_record_size(length) > n) return LOG_BAD_HEADER;
     *out = (struct log_record){
         .type = p[12],
         .kind = p[13],
@@ -187,10 +184,18 @@ enum log_check log_record_decode(const uint8_t *p, size_t n, uint32_t record_see
         .term = get_u64(p + 32),
         .ts = get_u64(p + 40),
         .prev_term = get_u64(p + 48),
-        .data = {p + LOG_RECORD, length},
+        .data = {p + LOG_RECORD, get_u32(p + 8)},
     };
-    return get_u32(p + 4) == crc32c(record_seed, p + LOG_RECORD, log_record_size(length) - LOG_RECORD) ? LOG_VALID
-                                                                                                      : LOG_BAD_DATA;
+}
+
+enum log_check log_record_decode(const uint8_t *p, size_t n, uint32_t record_seed, struct log_record *out)
+{
+    if (n < LOG_RECORD || get_u32(p) != crc32c(record_seed, p + 4, LOG_RECORD - 4)) return LOG_BAD_HEADER;
+    uint32_t length = get_u32(p + 8);
+    if (length > LOG_RECORD_BYTES_MAX || log_record_size(length) > n) return LOG_BAD_HEADER;
+    log_record_peek(p, out);
+    uint32_t crc = crc32c(record_seed, p + LOG_RECORD, log_record_size(length) - LOG_RECORD);
+    return get_u32(p + 4) == crc ? LOG_VALID : LOG_BAD_DATA;
 }
 
 bool log_payload_valid(const struct log_batch_header *h, const uint8_t *payload, uint32_t record_seed)

@@ -4,9 +4,10 @@
  * Purpose:    encodes and decodes; no file, no memory of its own. docs/formats.md, "The log", has the same tables.
  * Threading:  pure; batches are sealed on the log's worker.
  * Errors:     decoding bytes from disk never trusts them: a wrong checksum or an impossible length is "not valid".
- * Positions:  a position is segment number << 32 | offset in its file: it rises with the log and names one byte for ever.
- * Checksums:  CRC32C seeded with the store's id and the segment's number, those of records also with the store's nonce: bytes
- *             of another store, of an earlier life of a recycled file, or inside an entry's data never read as valid. */
+ * Positions:  a position is segment number << 32 | offset in its file: it rises with the log and names one byte for
+ * ever. Checksums:  CRC32C seeded with the store's id and the segment's number, those of records also with the store's
+ * nonce: bytes of another store, of an earlier life of a recycled file, or inside an entry's data never read as valid.
+ */
 #ifndef CAIRN_STORE_LOG_FORMAT_H
 #define CAIRN_STORE_LOG_FORMAT_H
 
@@ -19,8 +20,8 @@
 
 enum {
     LOG_VERSION = 1,
-    LOG_PAGE = 4096,   /* batches begin and end at multiples: no page is written twice once it was acknowledged */
-    LOG_SECTOR = 512,  /* what a disk writes whole or not at all */
+    LOG_PAGE = 4096,  /* batches begin and end at multiples: no page is written twice once it was acknowledged */
+    LOG_SECTOR = 512, /* what a disk writes whole or not at all */
     LOG_SEGMENT_HEADER = 64,
     LOG_BATCH_FIXED = 96,
     LOG_SUMMARY = 24,
@@ -30,10 +31,22 @@ enum {
 #define LOG_BATCH_BYTES_MAX  (1u << 30) /* of one batch, as a reader believes it */
 #define LOG_RECORD_BYTES_MAX (1u << 29) /* of one record's data */
 
-static inline uint64_t log_pos(uint64_t segment, uint64_t offset) { return segment << 32 | offset; }
-static inline uint64_t log_pos_segment(uint64_t pos) { return pos >> 32; }
-static inline uint64_t log_pos_offset(uint64_t pos) { return pos & UINT32_MAX; }
-static inline uint64_t log_round(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+static inline uint64_t log_pos(uint64_t segment, uint64_t offset)
+{
+    return segment << 32 | offset;
+}
+static inline uint64_t log_pos_segment(uint64_t pos)
+{
+    return pos >> 32;
+}
+static inline uint64_t log_pos_offset(uint64_t pos)
+{
+    return pos & UINT32_MAX;
+}
+static inline uint64_t log_round(uint64_t n, uint64_t to)
+{
+    return (n + to - 1) / to * to;
+}
 
 /* ---- segment header: the first page of the file ---- */
 
@@ -96,10 +109,10 @@ enum log_record_type {
     LOG_VOTE,      /* term; index holds the vote */
     LOG_RESET,     /* entries are void, the log goes on after (index, term) */
     LOG_COMPACT,   /* entries up to (index, term) are not needed */
-    LOG_REPLICA,   /* all that is known of the replica but its entries (struct log_state): stands above earlier records */
-    LOG_TRUSTED,   /* it is not suspect any more */
-    LOG_DROP,      /* the replica is gone */
-    LOG_BOUND,     /* ts holds the store's HLC bound; replica 0 */
+    LOG_REPLICA, /* all that is known of the replica but its entries (struct log_state): stands above earlier records */
+    LOG_TRUSTED, /* it is not suspect any more */
+    LOG_DROP,    /* the replica is gone */
+    LOG_BOUND,   /* ts holds the store's HLC bound; replica 0 */
     LOG_RECORD_TYPES,
 };
 enum { LOG_RECORD_COPY = 1 }; /* flags: rewritten from an older segment; a copied entry cuts nothing */
@@ -116,7 +129,10 @@ struct log_record {
     struct bytes data;
 };
 
-static inline size_t log_record_size(size_t data_n) { return LOG_RECORD + log_round(data_n, 8); }
+static inline size_t log_record_size(size_t data_n)
+{
+    return LOG_RECORD + log_round(data_n, 8);
+}
 /* Writes all but the checksums; p has log_record_size bytes. */
 void log_record_put(uint8_t *p, const struct log_record *r);
 /* Fills in the checksums of all records of a payload; returns that over their headers. */
@@ -125,6 +141,8 @@ uint32_t log_payload_seal(uint8_t *payload, size_t n, uint32_t record_seed);
 enum log_check { LOG_VALID, LOG_BAD_DATA, LOG_BAD_HEADER };
 /* Decodes one record; out->data is borrowed. LOG_BAD_DATA: the header is right (so is out), the data is not. */
 enum log_check log_record_decode(const uint8_t *p, size_t n, uint32_t record_seed, struct log_record *out);
+/* The fields of a record in memory that log_record_put made; looks at no checksum. out->data is borrowed. */
+void log_record_peek(const uint8_t *p, struct log_record *out);
 /* True if the payload is whole: every record, their count and the payload's checksum. */
 bool log_payload_valid(const struct log_batch_header *h, const uint8_t *payload, uint32_t record_seed);
 

@@ -25,6 +25,7 @@ enum {
     LOG_READ_GAP = 64 << 10,        /* entries no further apart are read together */
     LOG_READ_RUN = 1 << 20,
     LOG_SUMMARY_LEVELS = 3,
+    LOG_DIAG_REPLICAS = 32, /* suspects named one by one */
 };
 #define LOG_MARK_AFTER_NS (20 * NS_PER_MS) /* idle this long: the mark is written */
 #define LOG_TICK_NS       NS_PER_S         /* free space is looked at, what failed for lack of it is tried again */
@@ -33,10 +34,10 @@ struct log_segment {
     uint64_t number;
     struct env_file *file; /* NULL: it is being made, batches for it wait */
     uint64_t bytes;        /* the file's length */
-    uint64_t live_bytes; /* records of entries that are still needed */
-    uint64_t stuck_live; /* live_bytes when an entry in it could not be read for rewriting; 0: none */
-    unsigned refs;       /* batches, reads and reclaiming under way */
-    struct link link;    /* in log.leaving, once it is not part of the log any more */
+    uint64_t live_bytes;   /* records of entries that are still needed */
+    uint64_t stuck_live;   /* live_bytes when an entry in it could not be read for rewriting; 0: none */
+    unsigned refs;         /* batches, reads and reclaiming under way */
+    struct link link;      /* in log.leaving, once it is not part of the log any more */
 };
 
 struct log_run {
@@ -65,7 +66,7 @@ struct log_batch {
     struct buf buf; /* header, payload, padding */
     struct log_batch_header header;
     uint64_t id;
-    uint64_t end; /* position after it */
+    uint64_t end;         /* position after it */
     uint32_t limit;       /* of buf.n while it gathers */
     uint32_t summary_max; /* replicas that its header has room for */
     uint32_t record_seed, seed;
@@ -85,8 +86,9 @@ struct log_file_job {
     enum { LOG_FILE_PREPARE, LOG_FILE_REMOVE, LOG_FILE_SPACE } what;
     uint64_t number, bytes;
     uint64_t nonce;
-    struct log_segment *recycled; /* LOG_FILE_PREPARE: its file (in `file`) becomes the new one; LOG_FILE_REMOVE: goes */
-    struct env_file *file;        /* LOG_FILE_PREPARE: of the recycled one, then the result */
+    struct log_segment
+        *recycled;         /* LOG_FILE_PREPARE: its file (in `file`) becomes the new one; LOG_FILE_REMOVE: goes */
+    struct env_file *file; /* LOG_FILE_PREPARE: of the recycled one, then the result */
     uint64_t free_bytes;
     enum status status;
     struct error err;
@@ -116,7 +118,8 @@ struct log {
     hlc_t bound;
 
     struct map replicas;
-    struct replica *unknown; /* replica 0: those that the log does not know, when records of such may be gone; else NULL */
+    struct replica
+        *unknown; /* replica 0: those that the log does not know, when records of such may be gone; else NULL */
     struct list by_state, unwritten;
 
     struct log_segment **segments; /* numbers first_number … first_number + segment_count - 1; NULL: missing */
@@ -127,9 +130,9 @@ struct log {
     struct list leaving;      /* left the log; wait for reads, then for removal */
     uint64_t first_needed;    /* for batch headers: the log's oldest segment */
 
-    struct log_batch *open;    /* gathers records; NULL: none */
-    struct list queue;         /* closed, wait for the worker */
-    struct log_batch *flying;  /* at the worker */
+    struct log_batch *open;   /* gathers records; NULL: none */
+    struct list queue;        /* closed, wait for the worker */
+    struct log_batch *flying; /* at the worker */
     struct list pool_batches;
     unsigned pool_count;
     uint64_t batch_ids;
@@ -143,11 +146,11 @@ struct log {
     struct env_worker *writer, *files, *readers;
     struct env_task start; /* deferred: begins the batch at the end of the turn */
     struct env_timer idle, tick;
-    unsigned jobs; /* at workers */
+    unsigned jobs;        /* at workers */
     struct env_task fail; /* deferred: tells of the failure */
     struct error failure;
     bool start_pending, fail_pending, closed, failed;
-    bool full_write, full_prepare, full_space; /* a write, the making of a segment, the reserve said so */
+    bool full_write, full_prepare, full_space;      /* a write, the making of a segment, the reserve said so */
     bool retry_write, retry_prepare, look_at_space; /* the tick asks for it */
     bool ticked;                                    /* something was appended since the last tick */
     bool needed;                                    /* a batch must be written, if with no records */
@@ -157,18 +160,19 @@ struct log {
     struct log_reclaim reclaim;
     uint64_t progress;                  /* bytes written but for copies, and bytes that became garbage */
     uint64_t round_end, round_progress; /* reclaiming goes round up to this segment; progress when it began to */
-    struct list reads; /* wait until what they want is durable */
+    struct list reads;                  /* wait until what they want is durable */
     struct log_stats stats;
 };
 
 /* log.c */
 struct replica *log_find(const struct log *l, uint64_t replica_id);
 struct replica *log_replica_new(struct log *l, uint64_t replica_id); /* no record is written */
-/* Appends one record; returns its position. For the summary: first is an entry's index, 0, or LOG_SUMMARY_COPIES; last the
- * replica's last index then. r may be NULL: a record of the store. */
+/* Appends one record; returns its position. For the summary: first is an entry's index, 0, or LOG_SUMMARY_COPIES; last
+ * the replica's last index then. r may be NULL: a record of the store. */
 uint64_t log_put(struct log *l, struct replica *r, const struct log_record *rec, uint64_t first, uint64_t last);
 void log_put_state(struct log *l, struct replica *r, bool copy);
 void log_put_compact(struct log *l, struct replica *r);
+const uint8_t *log_unwritten(const struct log *l, uint64_t pos); /* a record that is not durable yet; NULL: none */
 void log_batch_needed(struct log *l); /* makes sure that a batch will be written, if with no records */
 void log_kick(struct log *l);         /* the queue may go on */
 void log_fail(struct log *l, enum status st, const char *text);
@@ -195,7 +199,8 @@ void log_segment_free(struct log_segment *s); /* closes the file; NULL is fine *
 void log_segment_push(struct log *l, struct log_segment *s);
 void log_segment_unref(struct log *l, struct log_segment *s);
 /* Creates a segment now, with zeros up to bytes, durable. */
-enum status log_segment_create(struct log *l, uint64_t number, uint64_t bytes, struct log_segment **out, struct error *err);
+enum status log_segment_create(struct log *l, uint64_t number, uint64_t bytes, struct log_segment **out,
+                               struct error *err);
 void log_segment_retire_first(struct log *l); /* the oldest leaves the log */
 void log_files_work(struct log *l);           /* starts what has to be done with files, if anything */
 uint64_t log_total_bytes(const struct log *l);
@@ -234,7 +239,7 @@ enum status log_recover(struct log *l, struct log_recovered *out, struct error *
 void log_reclaim_step(struct log *l);
 
 /* log_read.c */
-void log_reads_wake(struct log *l);                      /* synced moved */
-void log_reads_stop(struct log *l, enum status st);      /* closing or failed: answers those that wait */
+void log_reads_wake(struct log *l);                 /* synced moved */
+void log_reads_stop(struct log *l, enum status st); /* closing or failed: answers those that wait */
 
 #endif

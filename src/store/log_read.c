@@ -11,6 +11,7 @@
 
 struct item {
     struct log_segment *segment;
+    const uint8_t *memory; /* not NULL: it is not written yet, and is taken from its batch */
     uint64_t offset, term;
     uint32_t size;
 };
@@ -51,6 +52,7 @@ static struct read *read_new(struct log *l, struct log_read *q)
     for (size_t i = 0; i < n; i++) {
         uint64_t pos = r->pos[first + i];
         struct item *it = &rd->items[i];
+        it->memory = NULL;
         it->segment = log_segment_at(l, log_pos_segment(pos));
         it->offset = log_pos_offset(pos);
         it->size = r->size[first + i];
@@ -72,10 +74,18 @@ static enum status decode_one(struct read *rd, size_t at, const uint8_t *p)
     uint64_t index = rd->request->lo + at;
     if (log_record_decode(p, it->size, seed, &r) != LOG_VALID || r.type != LOG_ENTRY || r.index != index ||
         r.term != it->term || r.replica_id != rd->request->replica_id)
-        return error_set(&rd->err, ST_CORRUPT, "entry %" PRIu64 " of replica %" PRIu64 " in segment %" PRIu64 " at %" PRIu64,
-                         index, rd->request->replica_id, it->segment->number, it->offset);
+        return error_set(&rd->err, ST_CORRUPT,
+                         "entry %" PRIu64 " of replica %" PRIu64 " in segment %" PRIu64 " at %" PRIu64, index,
+                         rd->request->replica_id, it->segment->number, it->offset);
     rd->entries[at] = entry_new(r.kind, r.index, r.term, r.ts, r.data);
     return ST_OK;
+}
+
+static struct entry *from_memory(const uint8_t *p)
+{
+    struct log_record r;
+    log_record_peek(p, &r);
+    return entry_new(r.kind, r.index, r.term, r.ts, r.data);
 }
 
 static void read_run(struct env_job *job)
@@ -86,11 +96,17 @@ static void read_run(struct env_job *job)
     rd->entries = mem_zalloc(rd->count * sizeof(struct entry *));
     for (size_t i = 0; i < rd->count && rd->status == ST_OK;) {
         const struct item *first = &rd->items[i];
+        if (first->memory != NULL) {
+            rd->entries[i++] = from_memory(first->memory);
+            continue;
+        }
         size_t n = 1;
         uint64_t end = first->offset + first->size;
         for (; i + n < rd->count; n++) { /* what lies near is read together */
             const struct item *it = &rd->items[i + n];
-            if (it->segment != first->segment || it->offset < end || it->offset - end > LOG_READ_GAP) break;
+            if (it->memory != NULL || it->segment != first->segment || it->offset < end ||
+                it->offset - end > LOG_READ_GAP)
+                break;
             if (it->offset + it->size - first->offset > LOG_READ_RUN) break;
             end = it->offset + it->size;
         }
@@ -168,8 +184,13 @@ enum status log_read_now(struct log *l, struct log_read *q, struct error *err)
 {
     struct read *rd = read_new(l, q);
     if (rd->status == ST_NOT_FOUND) error_set(&rd->err, ST_NOT_FOUND, "entry %" PRIu64 " is not in the log", q->lo);
-    if (rd->status == ST_OK && rd->wait_for > l->synced)
-        rd->status = error_set(&rd->err, ST_BUSY, "entry %" PRIu64 " is not written yet", q->lo);
+    for (size_t i = 0; rd->status == ST_OK && rd->wait_for > l->synced && i < rd->count; i++) {
+        struct item *it = &rd->items[i];
+        uint64_t pos = log_pos(it->segment->number, it->offset);
+        if (pos + it->size <= l->synced) continue;
+        it->memory = log_unwritten(l, pos);
+        if (it->memory == NULL) rd->status = error_set(&rd->err, ST_IO, "the log has failed");
+    }
     if (rd->status == ST_OK) read_run(&rd->job);
     enum status st = rd->status;
     if (st != ST_OK) error_set(err, st, "%s", rd->err.text);

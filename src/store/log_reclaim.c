@@ -3,8 +3,9 @@
  *
  * IDLE -> STATES: replica records, so that no mark in the oldest segment is needed.
  *      -> ENTRIES: one batch of it after the other is read; entries that the index still points at are copied.
- *      -> LAST: compactions not written yet, and a batch that says that the log begins with the next segment is made durable; then the segment leaves.
- * Every step waits until what the one before it wrote is durable, so reclaiming never crowds out what is appended. */
+ *      -> LAST: compactions not written yet, and a batch that says that the log begins with the next segment is made
+ * durable; then the segment leaves. Every step waits until what the one before it wrote is durable, so reclaiming never
+ * crowds out what is appended. */
 #include <inttypes.h>
 
 #include "base/diag.h"
@@ -15,13 +16,13 @@ static void overfull(struct log *l, bool is)
 {
     if (l->stats.overfull == is) return;
     l->stats.overfull = is;
-    diag(is ? DIAG_WARN : DIAG_INFO, "log.overfull dir=%s is=%d needed=%" PRIu64 " bytes=%" PRIu64 " max=%" PRIu64, l->dir, is,
-         l->stats.needed_bytes, log_total_bytes(l), l->limits.bytes_max);
+    diag(is ? DIAG_WARN : DIAG_INFO, "log.overfull dir=%s is=%d needed=%" PRIu64 " bytes=%" PRIu64 " max=%" PRIu64,
+         l->dir, is, l->stats.needed_bytes, log_total_bytes(l), l->limits.bytes_max);
 }
 
-/* Going round must end: what is copied will come to the front again. So a segment that is mostly garbage is always taken,
- * another one only if, since the last time round, a quarter of the log was newly written or became garbage. A segment full
- * of needed entries does not hold up the garbage behind it. */
+/* Going round must end: what is copied will come to the front again. So a segment that is mostly garbage is always
+ * taken, another one only if, since the last time round, a quarter of the log was newly written or became garbage. A
+ * segment full of needed entries does not hold up the garbage behind it. */
 static bool worth_it(struct log *l)
 {
     const struct log_segment *s = l->segments[0];
@@ -46,8 +47,7 @@ static void read_run(struct env_job *job)
     log_scan_init(&sc, l->store_id, rc->victim, l->nonce);
     buf_clear(&rc->batches);
     while (rc->batches.n < LOG_RECLAIM_BYTES && log_scan_next(&sc, &rc->offset, &h) != NULL) {
-        if (h.bytes <= sc.bytes - rc->offset)
-            buf_put(&rc->batches, log_scan_get(&sc, rc->offset, h.bytes), h.bytes);
+        if (h.bytes <= sc.bytes - rc->offset) buf_put(&rc->batches, log_scan_get(&sc, rc->offset, h.bytes), h.bytes);
         rc->offset += h.bytes;
     }
     log_scan_deinit(&sc);
@@ -98,8 +98,9 @@ static void read_done(struct env_job *job)
         struct log_segment *s = rc->victim;
         s->stuck_live = s->live_bytes;
         l->stats.records_damaged++;
-        diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " bytes=%" PRIu64 " reason=\"needed entries can't be read\"",
-             l->dir, s->number, s->live_bytes);
+        diag(DIAG_ERROR,
+             "log.damage dir=%s segment=%" PRIu64 " bytes=%" PRIu64 " reason=\"needed entries can't be read\"", l->dir,
+             s->number, s->live_bytes);
         rc->phase = LOG_RECLAIM_IDLE;
         log_segment_unref(l, s);
     }
@@ -153,8 +154,8 @@ void log_reclaim_step(struct log *l)
             if (!worth_it(l)) return;
             struct log_segment *s = l->segments[0];
             if (log_pos(s->number + 1, 0) > l->synced) return; /* not all of it is durable */
-            *rc = (struct log_reclaim){.phase = LOG_RECLAIM_STATES, .victim = s, .offset = LOG_PAGE, .log = l,
-                                       .batches = rc->batches};
+            *rc = (struct log_reclaim){
+                .phase = LOG_RECLAIM_STATES, .victim = s, .offset = LOG_PAGE, .log = l, .batches = rc->batches};
             s->refs++;
             continue;
         }

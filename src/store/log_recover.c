@@ -6,8 +6,8 @@
  * kept, the replicas of the others are marked); one that says it was not shows that an earlier opening cut it; nothing
  * behind it makes it a torn last batch, and the log ends before it.
  *
- * Entries come in any order (a copy made by reclaiming stands behind its successors), so each replica gathers slots, and
- * at the end those count that form a chain: every entry names the term of the one before it. */
+ * Entries come in any order (a copy made by reclaiming stands behind its successors), so each replica gathers slots,
+ * and at the end those count that form a chain: every entry names the term of the one before it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,13 +50,13 @@ struct recover {
     uint64_t tail_bytes;    /* how far the end is looked behind */
     bool pending;
     uint64_t pending_pos;
-    bool pending_region;          /* bytes without a valid header */
-    bool pending_batch;           /* a batch with a valid header, in pending_bytes */
+    bool pending_region; /* bytes without a valid header */
+    bool pending_batch;  /* a batch with a valid header, in pending_bytes */
     struct log_batch_header pending_header;
-    struct buf pending_bytes;     /* as much of the batch as the file has */
-    bool pending_more;            /* … and no zeros behind it: it was not the last one */
-    uint64_t pending_used;        /* pages that are not zero in the region */
-    uint32_t seed, record_seed;   /* of the segment under way */
+    struct buf pending_bytes;   /* as much of the batch as the file has */
+    bool pending_more;          /* … and no zeros behind it: it was not the last one */
+    uint64_t pending_used;      /* pages that are not zero in the region */
+    uint32_t seed, record_seed; /* of the segment under way */
     uint32_t pending_record_seed;
 };
 
@@ -147,7 +147,9 @@ static void on_entry(struct recover *rc, struct found *f, const struct log_recor
         mark_damaged(f);
         return;
     }
-    *s = (struct slot){.pos = whole ? pos : 0, .term = r->term, .prev_term = r->prev_term,
+    *s = (struct slot){.pos = whole ? pos : 0,
+                       .term = r->term,
+                       .prev_term = r->prev_term,
                        .size = (uint32_t)log_record_size(r->data.n)};
 }
 
@@ -245,8 +247,8 @@ static void apply_batch(struct recover *rc, const struct log_batch_header *h, co
     claims(rc, h, batch);
 }
 
-/* Whose records of a damaged batch are gone can't be told: all that it concerns are marked (behind the good records: one
- * of them may say that its replica is well), and (before them) lose what the batch may have replaced. */
+/* Whose records of a damaged batch are gone can't be told: all that it concerns are marked (behind the good records:
+ * one of them may say that its replica is well), and (before them) lose what the batch may have replaced. */
 static void lose_records(struct recover *rc, const struct log_batch_header *h, const uint8_t *batch, bool before)
 {
     for (uint32_t i = 0; i < h->summary_count; i++) {
@@ -291,7 +293,8 @@ static void lost_region(struct recover *rc, uint64_t from, uint64_t to)
     mark_all(rc, true);
     rc->l->stats.records_damaged++;
     diag(DIAG_ERROR,
-         "log.damage dir=%s segment=%" PRIu64 " offset=%" PRIu64 " to=%" PRIx64 " concerns=all reason=\"no valid header\"",
+         "log.damage dir=%s segment=%" PRIu64 " offset=%" PRIu64 " to=%" PRIx64
+         " concerns=all reason=\"no valid header\"",
          rc->l->dir, log_pos_segment(from), log_pos_offset(from), to);
 }
 
@@ -498,8 +501,8 @@ static enum status open_segments(struct log *l, struct error *err)
     if (names.count != 0) qsort(names.numbers, names.count, sizeof *names.numbers, by_number);
     for (size_t i = 0; st == ST_OK && i < names.count; i++) {
         if (i > 0 && names.numbers[i] - names.numbers[0] > 1u << 20)
-            st = error_set(err, ST_CORRUPT, "segments %" PRIu64 " and %" PRIu64 " can't be of one log", names.numbers[0],
-                           names.numbers[i]);
+            st = error_set(err, ST_CORRUPT, "segments %" PRIu64 " and %" PRIu64 " can't be of one log",
+                           names.numbers[0], names.numbers[i]);
         if (st == ST_OK) st = open_segment(l, names.numbers[i], err);
     }
     mem_free(names.numbers);
@@ -517,7 +520,8 @@ static void nonce_from_batch(struct log *l)
         if (s == NULL) continue;
         log_scan_init(&sc, l->store_id, s, 0);
         const uint8_t *p = log_scan_get(&sc, LOG_PAGE, LOG_PAGE);
-        if (p != NULL && log_batch_header_peek(p, &h)) p = log_scan_get(&sc, LOG_PAGE, MAX(h.header_bytes, LOG_PAGE + 0u));
+        if (p != NULL && log_batch_header_peek(p, &h))
+            p = log_scan_get(&sc, LOG_PAGE, MAX(h.header_bytes, LOG_PAGE + 0u));
         else p = NULL;
         if (p != NULL && h.position == log_pos(s->number, LOG_PAGE) && log_batch_header_valid(&h, sc.seed, p))
             l->nonce = h.nonce;
@@ -533,8 +537,8 @@ static bool batch_whole(struct log_scan *sc, uint64_t offset)
     return batch != NULL && log_payload_valid(&h, batch + h.header_bytes, log_record_seed(sc->seed, sc->nonce));
 }
 
-/* The oldest segment that is part of the log, as the last batch says that is whole (a torn one says it of copies that are
- * not there) or was synced because another follows; 0: none. */
+/* The oldest segment that is part of the log, as the last batch says that is whole (a torn one says it of copies that
+ * are not there) or was synced because another follows; 0: none. */
 static uint64_t oldest_needed(struct log *l)
 {
     uint64_t first = 0;
@@ -594,7 +598,8 @@ static void leave_old(struct log *l, uint64_t first_needed)
 
 /* ---- the result ---- */
 
-/* How many of the slots are to be kept: up to the first that is missing, or is not the one that its successor follows. */
+/* How many of the slots are to be kept: up to the first that is missing, or is not the one that its successor follows.
+ */
 static size_t chain(const struct found *f)
 {
     uint64_t base = f->s.base_index;
@@ -645,9 +650,10 @@ static void finish_one(struct recover *rc, struct found *f, uint32_t *changed)
         log_index_add(l, r, f->s.base_index + 1 + i, f->slots[i].term, f->slots[i].pos, f->slots[i].size);
     if (!f->s.suspect) r->state_segment = f->state_segment;
     if (r->state_segment != 0) return;
-    (*changed)++;
-    diag(DIAG_WARN, "log.suspect dir=%s replica=%" PRIu64 " damaged=%d base=%" PRIu64 " last=%" PRIu64 " claimed=%" PRIu64,
-         l->dir, f->id, f->s.damaged, r->view.base_index, r->view.last_index, f->s.last_index);
+    if (++*changed > LOG_DIAG_REPLICAS) return; /* the line of log.open counts all */
+    diag(DIAG_WARN,
+         "log.suspect dir=%s replica=%" PRIu64 " damaged=%d base=%" PRIu64 " last=%" PRIu64 " claimed=%" PRIu64, l->dir,
+         f->id, f->s.damaged, r->view.base_index, r->view.last_index, f->s.last_index);
 }
 
 static int by_state_segment(const void *a, const void *b)
@@ -706,9 +712,10 @@ static enum status rewrite(struct log_segment *s, uint64_t from, uint64_t to, st
     return st;
 }
 
-/* What lies beyond the last position that a header calls synced was read from the page cache, and may be nowhere else: a killed
- * process had not synced it, or a sync of it failed and left the pages looking clean. Before the first new header says that it
- * was synced, it is written again and synced. (Found by 'cairn sim --seed 123' and '--seed 159'.) */
+/* What lies beyond the last position that a header calls synced was read from the page cache, and may be nowhere else:
+ * a killed process had not synced it, or a sync of it failed and left the pages looking clean. Before the first new
+ * header says that it was synced, it is written again and synced. (Found by 'cairn sim --seed 123' and '--seed 159'.)
+ */
 static enum status secure_tail(struct recover *rc, struct error *err)
 {
     struct log *l = rc->l;

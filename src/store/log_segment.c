@@ -119,8 +119,8 @@ struct make {
     const char *dir;
     const uint8_t *store_id;
     uint64_t number, bytes, nonce;
-    uint64_t recycled;          /* number that the file had; 0: a new file */
-    struct env_file *file;      /* of the recycled one; the result */
+    uint64_t recycled;     /* number that the file had; 0: a new file */
+    struct env_file *file; /* of the recycled one; the result */
 };
 
 static enum status make_segment(struct make *m, struct error *err)
@@ -157,7 +157,8 @@ static enum status make_segment(struct make *m, struct error *err)
     return st;
 }
 
-enum status log_segment_create(struct log *l, uint64_t number, uint64_t bytes, struct log_segment **out, struct error *err)
+enum status log_segment_create(struct log *l, uint64_t number, uint64_t bytes, struct log_segment **out,
+                               struct error *err)
 {
     struct make m = {l->env, l->dir, l->store_id, number, bytes, l->nonce, 0, NULL};
     enum status st = make_segment(&m, err);
@@ -206,7 +207,7 @@ static void prepared(struct log *l, struct log_file_job *j)
         else {
             ASSERT(s->file == NULL);
             s->file = j->file;
-            s->bytes = j->bytes;
+            s->bytes = MAX(s->bytes, j->bytes); /* batches for it may be larger already */
         }
         j->file = NULL;
         l->full_prepare = false;
@@ -276,8 +277,11 @@ void log_files_work(struct log *l)
         }
     }
     if (number != 0 && (!l->full_prepare || l->retry_prepare || l->pool != NULL)) {
-        *j = (struct log_file_job){.what = LOG_FILE_PREPARE, .number = number, .bytes = l->limits.segment_bytes,
-                                   .nonce = l->nonce, .recycled = l->pool};
+        *j = (struct log_file_job){.what = LOG_FILE_PREPARE,
+                                   .number = number,
+                                   .bytes = l->limits.segment_bytes,
+                                   .nonce = l->nonce,
+                                   .recycled = l->pool};
         if (l->pool != NULL) {
             j->file = l->pool->file;
             l->pool->file = NULL;

@@ -92,7 +92,6 @@ static void test_reset_compact_drop(void **state)
     rig_deinit(&g);
 }
 
-
 struct reading {
     struct log_read q; /* first */
     unsigned done;
@@ -115,7 +114,8 @@ static void expect_entries(struct rig *g, struct reading *r, size_t count)
     assert_int_equal(r->q.count, count);
     const struct model_replica *m = &g->model.r[r->q.replica_id];
     for (size_t i = 0; i < count; i++)
-        assert_true(entry_is(r->q.entries[i], r->q.replica_id, r->q.lo + i, m->terms[r->q.lo + i], m->sizes[r->q.lo + i]));
+        assert_true(
+            entry_is(r->q.entries[i], r->q.replica_id, r->q.lo + i, m->terms[r->q.lo + i], m->sizes[r->q.lo + i]));
     log_read_release(&r->q);
 }
 
@@ -129,10 +129,22 @@ static void test_read(void **state)
     log_read(g.log, &waits.q); /* not durable yet: waits for it */
     assert_int_equal(waits.done, 0);
     struct error err = {0};
-    struct log_read now = {.replica_id = 1, .lo = 1, .hi = 2, .bytes_max = 1};
-    assert_int_equal(log_read_now(g.log, &now, &err), ST_BUSY);
+    for (int i = 0; i < 3; i++) { /* at once: from the open batch, from the one at the worker, from the disk */
+        struct log_read now = {.replica_id = 1, .lo = 1, .hi = 51, .bytes_max = 1 << 20};
+        assert_int_equal(log_read_now(g.log, &now, &err), ST_OK);
+        assert_int_equal(now.count, 50);
+        for (uint64_t k = 1; k <= 50; k++) assert_true(entry_is(now.entries[k - 1], 1, k, 1, g.model.r[1].sizes[k]));
+        log_read_release(&now);
+        if (i == 0) fake_tasks(g.fake);
+        else fake_run(g.fake);
+    }
+    rig_append(&g, 1, 51, 1, 1, 100);
+    struct reading later = reading_of(1, 51, 52, 1000);
+    log_read(g.log, &later.q);
+    assert_int_equal(later.done, 0);
     fake_run(g.fake);
     expect_entries(&g, &waits, 10);
+    expect_entries(&g, &later, 1);
     rig_compact(&g, 1, 5);
     struct {
         uint64_t id, lo, hi;
@@ -140,9 +152,9 @@ static void test_read(void **state)
         enum status status;
         size_t count;
     } cases[] = {
-        {1, 6, 51, 1 << 20, ST_OK, 45}, {1, 6, 1000, 1 << 20, ST_OK, 45}, {1, 50, 51, 0, ST_OK, 1},
-        {1, 6, 51, 1, ST_OK, 1},        {1, 6, 51, 350, ST_OK, 3},       {1, 5, 51, 1 << 20, ST_NOT_FOUND, 0},
-        {1, 51, 60, 99, ST_NOT_FOUND, 0}, {2, 1, 2, 99, ST_NOT_FOUND, 0},
+        {1, 6, 51, 1 << 20, ST_OK, 45},   {1, 6, 1000, 1 << 20, ST_OK, 46}, {1, 50, 51, 0, ST_OK, 1},
+        {1, 6, 51, 1, ST_OK, 1},          {1, 6, 51, 350, ST_OK, 3},        {1, 5, 51, 1 << 20, ST_NOT_FOUND, 0},
+        {1, 52, 60, 99, ST_NOT_FOUND, 0}, {2, 1, 2, 99, ST_NOT_FOUND, 0},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct reading r = reading_of(cases[i].id, cases[i].lo, cases[i].hi, cases[i].bytes_max);
@@ -334,7 +346,8 @@ static void test_read_under_reclaim(void **state)
     struct reading r = reading_of(1, 1, 21, 1 << 20);
     log_read(g.log, &r.q); /* notes where the entries lie … */
     rig_compact(&g, 1, 20);
-    for (uint64_t i = 0; i < 60; i++) { /* … and meanwhile their segment leaves the log, as far as the workers' order lets it */
+    for (uint64_t i = 0; i < 60;
+         i++) { /* … and meanwhile their segment leaves the log, as far as the workers' order lets it */
         rig_append(&g, 2, 1 + i, 1, 1, 20000);
         rig_compact(&g, 2, 1 + i);
         fake_tasks(g.fake);
@@ -572,16 +585,16 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open_empty),      cmocka_unit_test(test_append_reopen),
-        cmocka_unit_test(test_replace_suffix),  cmocka_unit_test(test_reset_compact_drop),
-        cmocka_unit_test(test_read),            cmocka_unit_test(test_read_and_close),
-        cmocka_unit_test(test_group_commit),    cmocka_unit_test(test_batches_bounded),
-        cmocka_unit_test(test_many_replicas),   cmocka_unit_test(test_large_record),
-        cmocka_unit_test(test_reclaim),         cmocka_unit_test(test_read_under_reclaim),
-        cmocka_unit_test(test_overfull),        cmocka_unit_test(test_disk_failure),
-        cmocka_unit_test(test_disk_full),       cmocka_unit_test(test_write_full),
-        cmocka_unit_test(test_reserve),         cmocka_unit_test(test_refuses_foreign),
-        cmocka_unit_test(test_idle_mark),       cmocka_unit_test(test_random),
+        cmocka_unit_test(test_open_empty),     cmocka_unit_test(test_append_reopen),
+        cmocka_unit_test(test_replace_suffix), cmocka_unit_test(test_reset_compact_drop),
+        cmocka_unit_test(test_read),           cmocka_unit_test(test_read_and_close),
+        cmocka_unit_test(test_group_commit),   cmocka_unit_test(test_batches_bounded),
+        cmocka_unit_test(test_many_replicas),  cmocka_unit_test(test_large_record),
+        cmocka_unit_test(test_reclaim),        cmocka_unit_test(test_read_under_reclaim),
+        cmocka_unit_test(test_overfull),       cmocka_unit_test(test_disk_failure),
+        cmocka_unit_test(test_disk_full),      cmocka_unit_test(test_write_full),
+        cmocka_unit_test(test_reserve),        cmocka_unit_test(test_refuses_foreign),
+        cmocka_unit_test(test_idle_mark),      cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

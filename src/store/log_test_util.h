@@ -45,7 +45,9 @@ struct step {
 };
 
 struct rig {
-    struct fake *fake;
+    struct fake *fake; /* NULL: the test brings a loop of its own */
+    struct env_loop *loop;
+    const char *dir;
     struct log *log;
     struct log_limits limits;
     struct model model;
@@ -59,8 +61,11 @@ struct rig {
 
 static inline struct log_limits small_limits(void)
 {
-    return (struct log_limits){.segment_bytes = 128 << 10, .first_segment_bytes = 32 << 10, .bytes_max = 1 << 20,
-                               .batch_bytes_max = 32 << 10, .reserve_bytes = 1 << 20};
+    return (struct log_limits){.segment_bytes = 128 << 10,
+                               .first_segment_bytes = 32 << 10,
+                               .bytes_max = 1 << 20,
+                               .batch_bytes_max = 32 << 10,
+                               .reserve_bytes = 1 << 20};
 }
 
 static inline void rig_synced(void *ctx, uint64_t position)
@@ -83,7 +88,7 @@ static inline enum status rig_try_open(struct rig *g, struct error *err)
 {
     static const struct log_events events = {rig_synced, rig_failed};
     g->log = NULL;
-    enum status st = log_open(fake_loop(g->fake), DIR_NAME, STORE, &g->limits, &events, g, &g->log, err);
+    enum status st = log_open(g->loop, g->dir, STORE, &g->limits, &events, g, &g->log, err);
     g->synced = st == ST_OK ? log_synced(g->log) : 0;
     return st;
 }
@@ -97,7 +102,8 @@ static inline void rig_open(struct rig *g)
 
 static inline void rig_init(struct rig *g, struct fake_disk *disk)
 {
-    *g = (struct rig){.fake = fake_new(disk, 7), .limits = small_limits()};
+    *g = (struct rig){.fake = fake_new(disk, 7), .limits = small_limits(), .dir = DIR_NAME};
+    g->loop = fake_loop(g->fake);
 }
 
 static inline void rig_close(struct rig *g)
@@ -111,7 +117,7 @@ static inline void rig_deinit(struct rig *g)
 {
     if (g->log != NULL) rig_close(g);
     fake_free(g->fake);
-    mem_free(g->steps);
+    free(g->steps);
 }
 
 static inline void rig_reopen(struct rig *g)
@@ -126,7 +132,7 @@ static inline void rig_step(struct rig *g, uint64_t id)
 {
     if (g->step_count == g->step_cap) {
         g->step_cap = g->step_cap != 0 ? g->step_cap * 2 : 64;
-        g->steps = mem_realloc(g->steps, g->step_cap * sizeof *g->steps);
+        g->steps = realloc(g->steps, g->step_cap * sizeof *g->steps); /* outlives a simulated process */
     }
     g->steps[g->step_count++] = (struct step){log_position(g->log), 1u << id, g->model};
 }
@@ -251,8 +257,8 @@ static inline bool entries_match(struct rig *g, uint64_t id, const struct model_
     return true;
 }
 
-/* The log holds of the replica what the model says. Compaction is lazy: the log's base may be older; the entries between
- * must be right all the same. */
+/* The log holds of the replica what the model says. Compaction is lazy: the log's base may be older; the entries
+ * between must be right all the same. */
 static inline bool replica_matches(struct rig *g, uint64_t id, const struct model_replica *m)
 {
     const struct log_replica *v = log_replica(g->log, id);
@@ -277,8 +283,9 @@ static inline void show_log(struct rig *g)
     size_t at = 0;
     const struct log_replica *v;
     while (log_each_replica(g->log, &at, &v))
-        print_message("  replica %lu term=%lu vote=%lu base=%lu/%lu last=%lu/%lu suspect=%d damaged=%d\n", v->replica_id,
-                      v->term, v->vote, v->base_index, v->base_term, v->last_index, v->last_term, v->suspect, v->damaged);
+        print_message("  replica %lu term=%lu vote=%lu base=%lu/%lu last=%lu/%lu suspect=%d damaged=%d\n",
+                      v->replica_id, v->term, v->vote, v->base_index, v->base_term, v->last_index, v->last_term,
+                      v->suspect, v->damaged);
 }
 
 static inline void assert_log_is_model(struct rig *g)
@@ -323,7 +330,8 @@ static inline void rig_random(struct rig *g, struct rng *rng)
         if (m->last > m->base) rig_compact(g, id, rng_between(rng, m->base + 1, m->last));
         break;
     case 3: /* replaces a suffix */
-        if (m->last > m->base) rig_append(g, id, rng_between(rng, m->base + 1, m->last), 1 + rng_below(rng, 3), m->term + 1, 40);
+        if (m->last > m->base && m->last + 3 < ENTRIES)
+            rig_append(g, id, rng_between(rng, m->base + 1, m->last), 1 + rng_below(rng, 3), m->term + 1, 40);
         break;
     case 4:
         if (id == REPLICAS && m->exists && rng_chance(rng, 3)) rig_drop(g, id);
