@@ -15,7 +15,7 @@ const char *sim_fault_name(enum sim_fault f)
     static const char *const names[FAULT_COUNT] = {
         "kill",       "power-loss",  "power-loss-all", "cut",        "cut-one-way", "cut-bridge", "isolate",    "reset",
         "slow-link",  "pause",       "stall-loop",     "clock-jump", "clock-drift", "disk-stall", "disk-slow",  "disk-full",
-        "sync-error", "write-error", "corruption",     "stop",       "add-node",    "replace-node"};
+        "sync-error", "write-error", "corruption",     "stop",       "add-node"};
     return (unsigned)f < FAULT_COUNT ? names[f] : "?";
 }
 
@@ -61,6 +61,9 @@ static void keep_counters(struct sim_server *s)
             t->reads_index += x.reads_index;
             t->damaged += x.log.records_damaged;
             t->torn += x.log.batches_torn;
+            t->scrubs += x.scrubs;
+            if (x.scrub_mismatches != 0 && s->cluster->finding[0] == 0)
+                snprintf(s->cluster->finding, sizeof s->cluster->finding, "scrub found that a replica on %s differs", s->host);
         }
     }
 }
@@ -81,6 +84,7 @@ static void on_failed(void *ctx, enum status st, const char *text)
     struct sim_server *s = ctx;
     struct sim_cluster *c = s->cluster;
     c->counters.node_failures++;
+    diag(DIAG_WARN, "sim.node_failed node=%s status=%s why=\"%s\"", s->host, status_name(st), text);
     bool storage = st == ST_IO || st == ST_DISK_FULL || st == ST_CORRUPT;
     bool expected = (storage && s->storage_faults != 0) || (st == ST_DENIED && s->gone) || st == ST_UNAVAILABLE;
     if (!expected && c->finding[0] == 0)
@@ -124,9 +128,10 @@ void server_start(struct sim_server *s)
     s->node = NULL;
     s->ready = s->stopped = false;
     s->join[0] = 0;
-    if (s->index != 0) { /* any that is not gone */
-        unsigned i = (unsigned)rng_below(world_rng(c->world), c->count);
-        for (unsigned k = 0; k < c->count && (c->servers[i].gone || i == s->index); k++) i = (i + 1) % c->count;
+    if (s->index != 0) { /* any of the first that is not gone: those added later may not have joined themselves */
+        unsigned first = MIN(c->count, c->options.nodes);
+        unsigned i = (unsigned)rng_below(world_rng(c->world), first);
+        for (unsigned k = 0; k < first && (c->servers[i].gone || i == s->index); k++) i = (i + 1) % first;
         snprintf(s->join, sizeof s->join, "%s", c->servers[i].address);
     }
     c->counters.starts++;
@@ -172,6 +177,7 @@ static void shrink_limits(struct sim_cluster *c)
     l->raft.inflight_bytes_max = 4 * l->raft.append_bytes_max;
     l->batch_ops_max = 1 + (uint32_t)rng_below(rng, 64);
     l->apply_bytes_per_turn = 256 + (uint32_t)rng_below(rng, 65536);
+    l->scrub_ns = NS_PER_S + rng_below(rng, 8 * NS_PER_S);
     l->sweep_ns = 200 * NS_PER_MS + rng_below(rng, NS_PER_S);
 }
 

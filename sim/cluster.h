@@ -37,7 +37,6 @@ enum sim_fault {
     FAULT_CORRUPTION,
     FAULT_STOP, /* orderly */
     FAULT_ADD_NODE,
-    FAULT_REPLACE_NODE,
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault f);
@@ -68,7 +67,7 @@ const char *sim_cluster_finding(const struct sim_cluster *c);
 
 struct sim_cluster_counters {
     uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
-        reads_lease, reads_index, damaged, torn;
+        reads_lease, reads_index, damaged, torn, scrubs;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

@@ -195,10 +195,10 @@ static void print_totals(const struct totals *t)
         if (t->cluster.faults[i] != 0) printf(" %s %" PRIu64, sim_fault_name((enum sim_fault)i), t->cluster.faults[i]);
     printf("\ncluster: starts %" PRIu64 ", nodes ended by faults %" PRIu64 ", elections %" PRIu64 ", snapshots sent %" PRIu64
            " installed %" PRIu64 ", duplicates answered %" PRIu64 ", conflicts %" PRIu64 ", lease reads %" PRIu64 ", index reads %" PRIu64
-           ", damaged records %" PRIu64 ", torn batches %" PRIu64 "\n",
+           ", damaged records %" PRIu64 ", torn batches %" PRIu64 ", scrubs %" PRIu64 "\n",
            t->cluster.starts, t->cluster.node_failures, t->cluster.elections, t->cluster.snapshots_sent,
            t->cluster.snapshots_installed, t->cluster.duplicates, t->cluster.conflicts, t->cluster.reads_lease,
-           t->cluster.reads_index, t->cluster.damaged, t->cluster.torn);
+           t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs);
 }
 
 /* "kill,pause" → bits; false: an unknown name. */
@@ -276,6 +276,16 @@ int sim_main(int argc, char **argv)
         }
     }
     print_totals(&t);
+    /* A suite in which something never happened has not tested it. */
+    for (unsigned i = 0; i < FAULT_COUNT && seeds >= 100; i++)
+        if ((o.faults >> i & 1) && t.cluster.faults[i] == 0) {
+            printf("VIOLATION: no %s happened in %" PRIu64 " seeds\n", sim_fault_name((enum sim_fault)i), seeds);
+            t.failed++;
+        }
+    if (seeds >= 100 && o.faults != 0 && (t.cluster.elections == 0 || t.cluster.snapshots_installed == 0 || t.clients.unknown == 0)) {
+        printf("VIOLATION: elections, snapshots or unknown outcomes never happened\n");
+        t.failed++;
+    }
     if (seeds == 1) printf("trace-hash: %016" PRIx64 "\n", trace);
     return t.failed != 0 ? 1 : 0;
 }

@@ -221,7 +221,7 @@ static void next_fault(void *ctx)
     c->planned = false;
     if (!c->disturbing) return;
     /* Rare ones once in a while only: they say much, but they also end what else would be seen. */
-    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 1, 0};
+    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 1};
     uint32_t sum = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (c->options.faults >> i & 1) sum += weights[i];

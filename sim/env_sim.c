@@ -7,7 +7,12 @@
 static uint64_t sim_now_ns(struct env *env)
 {
     struct sim_node *n = process_of(env)->node;
-    return node_mono(n, n->world->at);
+    uint64_t now = node_mono(n, n->world->at);
+    struct sim_loop *l = n->world->context.loop;
+    if (l == NULL || l->process != process_of(env)) return now;
+    /* What a loop has seen it does not unsee, though what it did on its own time may have run ahead of the world. */
+    if (now < l->mono_seen) return l->mono_seen;
+    return l->mono_seen = now;
 }
 
 static uint64_t sim_wall_ms(struct env *env)

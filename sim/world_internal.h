@@ -115,6 +115,7 @@ struct inbox_item {
 struct sim_loop {
     struct env_loop base; /* first */
     struct process *process;
+    uint64_t mono_seen; /* the highest monotonic time that its code was told */
     struct event wake;
     uint64_t busy_until;
     bool turning;

@@ -56,10 +56,22 @@ static void end(struct json *j, uint8_t bracket)
     j->comma = true;
 }
 
-void json_begin_object(struct json *j, const char *key) { begin(j, key, '{'); }
-void json_begin_array(struct json *j, const char *key) { begin(j, key, '['); }
-void json_end_object(struct json *j) { end(j, '}'); }
-void json_end_array(struct json *j) { end(j, ']'); }
+void json_begin_object(struct json *j, const char *key)
+{
+    begin(j, key, '{');
+}
+void json_begin_array(struct json *j, const char *key)
+{
+    begin(j, key, '[');
+}
+void json_end_object(struct json *j)
+{
+    end(j, '}');
+}
+void json_end_array(struct json *j)
+{
+    end(j, ']');
+}
 
 void json_put_bytes(struct json *j, const char *key, struct bytes text)
 {
@@ -101,5 +113,6 @@ void json_put_milli(struct json *j, const char *key, int64_t thousandths)
 {
     uint64_t v = thousandths < 0 ? 0 - (uint64_t)thousandths : (uint64_t)thousandths;
     start(j, key);
-    buf_printf(j->out, "%s%llu.%03llu", thousandths < 0 ? "-" : "", (unsigned long long)(v / 1000), (unsigned long long)(v % 1000));
+    buf_printf(j->out, "%s%llu.%03llu", thousandths < 0 ? "-" : "", (unsigned long long)(v / 1000),
+               (unsigned long long)(v % 1000));
 }

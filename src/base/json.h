@@ -1,11 +1,10 @@
 /* json.h - writes JSON into a buffer.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    the few calls that a status page needs; commas are put where they belong. Strings are taken as bytes: what is not
- *             UTF-8 or is a control character is escaped, so the output always parses.
- * Ownership:  the buffer is the caller's.
- * Threading:  pure.
- * A key is given before each member of an object, NULL before each element of an array and before the whole. */
+ * Purpose:    the few calls that a status page needs; commas are put where they belong. Strings are taken as bytes:
+ * what is not UTF-8 or is a control character is escaped, so the output always parses. Ownership:  the buffer is the
+ * caller's. Threading:  pure. A key is given before each member of an object, NULL before each element of an array and
+ * before the whole. */
 #ifndef CAIRN_BASE_JSON_H
 #define CAIRN_BASE_JSON_H
 

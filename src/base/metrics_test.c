@@ -98,7 +98,7 @@ static void test_shards_add_up_and_print(void **state)
     buf_put_u8(&out, 0);
     const char *text = (const char *)out.p;
     static const char *const lines[] = {
-        "# HELP requests_total Requests.\n# TYPE requests_total counter\n"
+        "# HELP requests_total Requests.\n# TYPE requests_total counter\n",
         "requests_total{node=\"a\\\"b\\\\c\\nd?\",x=\"y\"} 60\n",
         "# TYPE open gauge\nopen{node=\"a\\\"b\\\\c\\nd?\",x=\"y\"} 6\n",
         "# TYPE took_seconds histogram\ntook_seconds_bucket{node=\"a\\\"b\\\\c\\nd?\",x=\"y\",le=\"0.000002048\"} 0\n",

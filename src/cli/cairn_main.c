@@ -12,23 +12,30 @@ static int help_main(int argc, char **argv);
 /* Every command is one row here. */
 static const struct cli_command commands[] = {
     {"serve", "[--listen HOST:PORT] [--data DIR] [--join HOST:PORT] …", "runs one node",
-     "Without arguments: a cluster of one node on 127.0.0.1:7000, its data in ./cairn-data. Redis clients, HTTP (/status.json,\n"
+     "Without arguments: a cluster of one node on 127.0.0.1:7000, its data in ./cairn-data. Redis clients, HTTP "
+     "(/status.json,\n"
      "/metrics, /health) and other nodes all use the one port. SIGINT and SIGTERM stop it in order.",
      serve_main, serve_help},
     {"local", "--nodes N [--port P] [--dir D] [--fresh] [-- SETTING …]", "runs a cluster of N nodes on this machine",
-     "Stays in the foreground; Ctrl-C stops all nodes. Run again, it finds its data. Settings after -- go to every node.",
+     "Stays in the foreground; Ctrl-C stops all nodes. Run again, it finds its data. Settings after -- go to every "
+     "node.",
      local_main, local_help},
-    {"status", "[--json] [--address HOST:PORT]", "shows nodes, partitions and health of a cluster", NULL, status_main, status_help},
+    {"status", "[--json] [--address HOST:PORT]", "shows nodes, partitions and health of a cluster", NULL, status_main,
+     status_help},
     {"node", "list | remove ID  [--address HOST:PORT]", "lists nodes, or removes one from its cluster",
-     "A node that is removed first hands its copies over. It must be up, or others must hold all that it held.", node_main, node_help},
-    {"query", "[--address HOST:PORT] COMMAND [ARGUMENT …]", "sends one Redis command and prints its reply", NULL, query_main,
-     query_help},
-    {"load", "--deb822 FILE|- [--address HOST:PORT] [--prefix TEXT]", "loads records as hashes", NULL, load_main, load_help},
+     "A node that is removed first hands its copies over. It must be up, or others must hold all that it held.",
+     node_main, node_help},
+    {"query", "[--address HOST:PORT] COMMAND [ARGUMENT …]", "sends one Redis command and prints its reply", NULL,
+     query_main, query_help},
+    {"load", "--deb822 FILE|- [--address HOST:PORT] [--prefix TEXT]", "loads records as hashes", NULL, load_main,
+     load_help},
     {"bench", "[--address HOST:PORT,…] [--clients N] [--rate R] …", "measures throughput and latency",
-     "Closed loop: every connection keeps --pipeline requests under way. With --rate, open loop: requests start by the clock\n"
+     "Closed loop: every connection keeps --pipeline requests under way. With --rate, open loop: requests start by the "
+     "clock\n"
      "whatever the answers do, and latency counts from the moment a request was due, so that waiting is not left out.",
      bench_main, bench_help},
-    {"sim", "[--seed S] [--seeds N] [--seconds T] [--nodes N] …", "runs clusters in simulation, under faults, and checks them",
+    {"sim", "[--seed S] [--seeds N] [--seconds T] [--nodes N] …",
+     "runs clusters in simulation, under faults, and checks them",
      "The same seed is the same run, byte for byte. 'cairn sim --help' lists the options.", sim_main, NULL},
     {"version", "", "prints the version", NULL, version_main, NULL},
     {"help", "[COMMAND]", "prints this, or a command's help", NULL, help_main, NULL},
@@ -41,7 +48,10 @@ static const struct cli_command *find(const char *name)
     return NULL;
 }
 
-static const char *next_command(void *ctx, size_t at) { return at < ARRAY_COUNT(commands) ? commands[at].name : NULL; }
+static const char *next_command(void *ctx, size_t at)
+{
+    return at < ARRAY_COUNT(commands) ? commands[at].name : NULL;
+}
 
 static int unknown(const char *name)
 {
@@ -70,7 +80,8 @@ static int help_main(int argc, char **argv)
         return EXIT_OK;
     }
     printf("cairn %s: a distributed data system in one binary\n\n", CAIRN_VERSION);
-    for (size_t i = 0; i < ARRAY_COUNT(commands); i++) printf("  cairn %-8s %s\n", commands[i].name, commands[i].summary);
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+        printf("  cairn %-8s %s\n", commands[i].name, commands[i].summary);
     printf("\n'cairn help COMMAND' says more. To try it: cairn serve, then redis-cli -p 7000\n");
     return EXIT_OK;
 }

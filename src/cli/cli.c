@@ -83,8 +83,7 @@ static bool option_set(const struct cli_option *o, const char *value)
         if (o->max != 0)
             cli_error("--%s: %.60s is out of range: give %llu to %llu", o->name, value, (unsigned long long)o->min,
                       (unsigned long long)o->max);
-        else
-            cli_error("--%s: %.60s is too small: give %llu or more", o->name, value, (unsigned long long)o->min);
+        else cli_error("--%s: %.60s is too small: give %llu or more", o->name, value, (unsigned long long)o->min);
         return false;
     }
     *(uint64_t *)o->out = n;
@@ -199,7 +198,8 @@ static void on_answer(void *ctx, int status, struct bytes body, const char *why_
     env_real_loop_stop(c->loop);
 }
 
-int cli_http(const char *address, const char *method, const char *path, uint64_t timeout_ns, struct buf *out, struct error *err)
+int cli_http(const char *address, const char *method, const char *path, uint64_t timeout_ns, struct buf *out,
+             struct error *err)
 {
     struct env *env = env_real_new();
     struct call c = {.loop = env_real_loop_new(env), .out = out, .err = err};

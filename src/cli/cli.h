@@ -1,9 +1,9 @@
 /* cli.h - what the commands of the binary share: the table of commands, options, and how they speak to people.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    a command is one row of the table in cairn_main.c and one file. It gets its arguments (argv[0] is its own name) and
- *             returns the exit code. What it prints for people and scripts goes to stdout, errors go to stderr, each one line.
- * Threading:  the main thread, unless a command starts its own. */
+ * Purpose:    a command is one row of the table in cairn_main.c and one file. It gets its arguments (argv[0] is its own
+ * name) and returns the exit code. What it prints for people and scripts goes to stdout, errors go to stderr, each one
+ * line. Threading:  the main thread, unless a command starts its own. */
 #ifndef CAIRN_CLI_CLI_H
 #define CAIRN_CLI_CLI_H
 
@@ -25,7 +25,7 @@ struct cli_command {
     const char *summary;   /* one line */
     const char *about;     /* further lines of its help; may be NULL */
     int (*run)(int argc, char **argv);
-    void (*more)(void);    /* prints the rest of its help; may be NULL */
+    void (*more)(void); /* prints the rest of its help; may be NULL */
 };
 
 enum cli_option_type { CLI_TEXT, CLI_NUMBER, CLI_SIZE, CLI_DURATION /* ns */, CLI_FLAG /* a bool */ };
@@ -38,8 +38,9 @@ struct cli_option {
     uint64_t min, max; /* of numbers; max 0: no bound */
 };
 
-/* Takes the options off argv[1] …; the other arguments are moved to the front of argv (behind argv[0]) and counted. Arguments
- * after "--" are never options. At most args_max of them are allowed. false: an error was printed: return EXIT_USAGE. */
+/* Takes the options off argv[1] …; the other arguments are moved to the front of argv (behind argv[0]) and counted.
+ * Arguments after "--" are never options. At most args_max of them are allowed. false: an error was printed: return
+ * EXIT_USAGE. */
 bool cli_options(const struct cli_option *options, size_t count, int *argc, char **argv, int args_max);
 void cli_options_help(const struct cli_option *options, size_t count);
 
@@ -52,8 +53,10 @@ const char *cli_bytes(uint64_t n, char out[32]);
 const char *cli_time(uint64_t ns, char out[32]);
 unsigned cli_cores(void); /* that this process may use */
 
-/* One HTTP request, waited for. Returns the status code, 0 if there was no answer (err says why). The caller deinits out. */
-int cli_http(const char *address, const char *method, const char *path, uint64_t timeout_ns, struct buf *out, struct error *err);
+/* One HTTP request, waited for. Returns the status code, 0 if there was no answer (err says why). The caller deinits
+ * out. */
+int cli_http(const char *address, const char *method, const char *path, uint64_t timeout_ns, struct buf *out,
+             struct error *err);
 
 int serve_main(int argc, char **argv);
 void serve_help(void);

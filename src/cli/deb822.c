@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/deb822.h"
 
-static bool blank(uint8_t ch) { return ch == ' ' || ch == '\t' || ch == '\r'; }
+static bool blank(uint8_t ch)
+{
+    return ch == ' ' || ch == '\t' || ch == '\r';
+}
 
 static struct bytes trim(struct bytes b)
 {
@@ -15,19 +18,21 @@ static enum status add_field(struct bytes line, unsigned number, struct deb822_r
 {
     const uint8_t *colon = memchr(line.p, ':', line.n);
     if (colon == NULL || colon == line.p)
-        return error_set(err, ST_INVALID, "line %u has no field name before a ':': '%.*s'", number, (int)MIN(line.n, 40u),
-                         (const char *)line.p);
+        return error_set(err, ST_INVALID, "line %u has no field name before a ':': '%.*s'", number,
+                         (int)MIN(line.n, 40u), (const char *)line.p);
     if (out->count == DEB822_FIELDS_MAX)
         return error_set(err, ST_TOO_LARGE, "line %u: the record has more than %d fields", number, DEB822_FIELDS_MAX);
-    out->fields[out->count++] = (struct deb822_field){.name = bytes_of(line.p, (size_t)(colon - line.p)),
-                                                      .value = bytes_of(colon + 1, line.n - (size_t)(colon + 1 - line.p))};
+    out->fields[out->count++] = (struct deb822_field){
+        .name = bytes_of(line.p, (size_t)(colon - line.p)),
+        .value = bytes_of(colon + 1, line.n - (size_t)(colon + 1 - line.p))};
     return ST_OK;
 }
 
 /* A line beginning with a blank: the value before it grows up to here. */
 static enum status go_on(struct bytes line, unsigned number, struct deb822_record *out, struct error *err)
 {
-    if (out->count == 0) return error_set(err, ST_INVALID, "line %u goes on with a field, but there is none before it", number);
+    if (out->count == 0)
+        return error_set(err, ST_INVALID, "line %u goes on with a field, but there is none before it", number);
     struct deb822_field *f = &out->fields[out->count - 1];
     f->value.n = (size_t)(line.p + line.n - f->value.p);
     return ST_OK;

@@ -21,7 +21,8 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t value);
 void histogram_merge(struct histogram *to, const struct histogram *from);
-/* The smallest value that at least this share of all values is not above: 0.99 for p99. At most 1.6 % above the true one. */
+/* The smallest value that at least this share of all values is not above: 0.99 for p99. At most 1.6 % above the true
+ * one. */
 uint64_t histogram_percentile(const struct histogram *h, double share);
 
 #endif

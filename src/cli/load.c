@@ -1,8 +1,8 @@
 /* load.c - cairn load: records of a file become hashes.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each record is HSET <prefix><its Package field> with all of its fields. A few connections each keep a window of commands under
- * way, so the load goes as fast as the cluster takes it and no faster. */
+ * Each record is HSET <prefix><its Package field> with all of its fields. A few connections each keep a window of
+ * commands under way, so the load goes as fast as the cluster takes it and no faster. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,7 +25,8 @@ static struct {
     const char *address, *file, *prefix;
 } options;
 static const struct cli_option option_table[] = {
-    {"deb822", CLI_TEXT, &options.file, "FILE", "records of 'Name: value' lines apart by empty ones; - is the standard input", 0, 0},
+    {"deb822", CLI_TEXT, &options.file, "FILE",
+     "records of 'Name: value' lines apart by empty ones; - is the standard input", 0, 0},
     {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
     {"prefix", CLI_TEXT, &options.prefix, "TEXT", "before each key [package:]", 0, 0},
 };
@@ -148,7 +149,8 @@ static void on_reply(struct resp_client *c, struct bytes reply)
         return;
     }
     if (l->errors++ != 0 || reply_part(reply, &part) != REPLY_WHOLE) return;
-    snprintf(l->first_error, sizeof l->first_error, "%.*s", (int)MIN(part.text.n, sizeof l->first_error - 1), (const char *)part.text.p);
+    snprintf(l->first_error, sizeof l->first_error, "%.*s", (int)MIN(part.text.n, sizeof l->first_error - 1),
+             (const char *)part.text.p);
 }
 
 static void on_turn(struct resp_client *c)

@@ -81,7 +81,10 @@ void local_help(void)
 
 /* ---- directories ---- */
 
-static int remove_one(const char *path, const struct stat *s, int type, struct FTW *ftw) { return remove(path); }
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *ftw)
+{
+    return remove(path);
+}
 
 /* "node-7" */
 static bool is_node_name(const char *name)
@@ -242,7 +245,8 @@ static void on_end(struct child *c, int status)
     else snprintf(how, sizeof how, "exit code %d", WEXITSTATUS(status));
     if (l->phase == STOP && WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     last_words(c, words, sizeof words);
-    cli_error("node %u (process %d, %s) ended with %s. Last line of %s/log.txt: %s", c->number, (int)pid, c->address, how, c->dir, words);
+    cli_error("node %u (process %d, %s) ended with %s. Last line of %s/log.txt: %s", c->number, (int)pid, c->address,
+              how, c->dir, words);
     if (l->phase == STOP) {
         l->failed = l->failed || !l->kill_sent;
     } else if (l->phase < RUN) {
@@ -273,7 +277,10 @@ static void on_health(void *ctx, int status, struct bytes body, const char *why_
     if (c->healthy) return;
     json_t *answer = status != 0 ? json_loadb((const char *)body.p, body.n, 0, NULL) : NULL;
     const char *reason = json_string_value(json_object_get(answer, "reason"));
-    snprintf(c->reason, sizeof c->reason, "%s", reason != NULL ? reason : why_not != NULL ? why_not : "no reason given");
+    snprintf(c->reason, sizeof c->reason, "%s",
+             reason != NULL    ? reason
+             : why_not != NULL ? why_not
+                               : "no reason given");
     json_decref(answer);
 }
 
@@ -306,7 +313,8 @@ static void ask_spread(struct local *l)
 {
     if (l->asking_status) return;
     l->asking_status = true;
-    http_call(l->loop, l->children[0].address, "GET", "/status.json", (struct bytes){0}, ANSWER_MAX, 2 * NS_PER_S, on_status, l);
+    http_call(l->loop, l->children[0].address, "GET", "/status.json", (struct bytes){0}, ANSWER_MAX, 2 * NS_PER_S,
+              on_status, l);
 }
 
 static void report_waiting(struct local *l)
@@ -324,11 +332,13 @@ static void report_waiting(struct local *l)
 static void print_table(struct local *l)
 {
     char took[32];
-    printf("%u node%s ready after %s%s\n\n  node  address            process   data and log\n", l->count, l->count == 1 ? "" : "s",
-           cli_time(env_now_ns(l->env) - l->started_ns, took), l->spread ? "" : " (copies are still being made: see cairn status)");
+    printf("%u node%s ready after %s%s\n\n  node  address            process   data and log\n", l->count,
+           l->count == 1 ? "" : "s", cli_time(env_now_ns(l->env) - l->started_ns, took),
+           l->spread ? "" : " (copies are still being made: see cairn status)");
     for (unsigned i = 0; i < l->count; i++)
         printf("  %4u  %-18s %-9d %s\n", i + 1, l->children[i].address, (int)l->children[i].pid, l->children[i].dir);
-    printf("\nConnect to any of them: redis-cli -p %u. Look: cairn status --address %s\nCtrl-C stops all nodes; the same command "
+    printf("\nConnect to any of them: redis-cli -p %u. Look: cairn status --address %s\nCtrl-C stops all nodes; the "
+           "same command "
            "starts them again with their data.\n",
            l->port, l->children[0].address);
     fflush(stdout);
@@ -435,7 +445,8 @@ int local_main(int argc, char **argv)
     options.dir = "cairn-data-local";
     if (!cli_options(option_table, ARRAY_COUNT(option_table), &own, argv, 0)) code = EXIT_USAGE;
     if (code == EXIT_OK && options.port + options.nodes > 65536) {
-        cli_error("ports %" PRIu64 " to %" PRIu64 " go beyond 65535: give a lower --port", options.port, options.port + options.nodes - 1);
+        cli_error("ports %" PRIu64 " to %" PRIu64 " go beyond 65535: give a lower --port", options.port,
+                  options.port + options.nodes - 1);
         code = EXIT_USAGE;
     }
     if (code == EXIT_OK && strlen(options.dir) > 300) {

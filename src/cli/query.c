@@ -97,7 +97,7 @@ int query_main(int argc, char **argv)
     resp_client_close(&q.client);
     env_real_loop_free(q.loop);
     env_real_free(env);
-    fwrite(q.text.p, 1, q.text.n, stdout);
+    if (q.text.n != 0) fwrite(q.text.p, 1, q.text.n, stdout);
     buf_deinit(&q.text);
     return q.code;
 }

@@ -16,7 +16,8 @@ struct resp_client {
     struct buf out; /* commands not yet handed to the stream: resp_client_flush */
     void (*reply)(struct resp_client *c, struct bytes reply); /* whole; borrowed */
     void (*turn)(struct resp_client *c);                      /* after the replies that came together; may be NULL */
-    void (*failed)(struct resp_client *c, const char *why);   /* could not connect, or is gone. Once; then only close it */
+    void (*failed)(struct resp_client *c,
+                   const char *why); /* could not connect, or is gone. Once; then only close it */
     void *ctx;
     bool connected;
     bool broken; /* failed has run: what still comes is not looked at */

@@ -1,8 +1,8 @@
 /* serve.c - cairn serve: one node of a cluster, as a process.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The main thread runs shard 0, one further thread each other shard. A node that can't go on ends the process at once: what it
- * acknowledged is on disk, and its successors do not wait for its farewell. */
+ * The main thread runs shard 0, one further thread each other shard. A node that can't go on ends the process at once:
+ * what it acknowledged is on disk, and its successors do not wait for its farewell. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,14 +36,17 @@ void serve_help(void)
     const struct setting *row;
     struct settings defaults;
     settings_default(&defaults);
-    printf("Settings (a flag --name VALUE wins over CAIRN_NAME in the environment, that over 'name = value' in --config FILE):\n");
+    printf("Settings (a flag --name VALUE wins over CAIRN_NAME in the environment, that over 'name = value' in "
+           "--config FILE):\n");
     for (size_t at = 0; setting_each(&at, &row);) {
         char left[64], value[400];
         setting_show(row, &defaults, value, sizeof value);
         bool unset = value[0] == 0 || (row->type == SETTING_NUMBER && setting_number(row, &defaults) < row->min);
         if (row->offset == offsetof(struct settings, join)) snprintf(value, sizeof value, "none: found a cluster");
-        else if (row->offset == offsetof(struct settings, advertise)) snprintf(value, sizeof value, "the one it listens on");
-        else if (row->offset == offsetof(struct settings, shards)) snprintf(value, sizeof value, "the cores, %u here", cli_cores());
+        else if (row->offset == offsetof(struct settings, advertise))
+            snprintf(value, sizeof value, "the one it listens on");
+        else if (row->offset == offsetof(struct settings, shards))
+            snprintf(value, sizeof value, "the cores, %u here", cli_cores());
         else if (unset && row->unset != NULL) snprintf(value, sizeof value, "%s", row->unset);
         snprintf(left, sizeof left, "--%s %s", row->name, row->argument != NULL ? row->argument : "");
         printf("  %-28s %s [%s]%s\n", left, row->help, value, row->runtime ? " (at run time: CONFIG SET)" : "");
@@ -60,7 +63,8 @@ static enum status read_file(struct env *env, struct settings *s, struct error *
     enum status st = env_file_open(env, s->config, ENV_READ, &f, err);
     if (st == ST_OK) st = env_file_size(f, &size, err);
     if (st == ST_OK && size > SETTINGS_FILE_MAX)
-        st = error_set(err, ST_INVALID, "'%s' is larger than %u KiB: it is not a file of settings", s->config, SETTINGS_FILE_MAX >> 10);
+        st = error_set(err, ST_INVALID, "'%s' is larger than %u KiB: it is not a file of settings", s->config,
+                       SETTINGS_FILE_MAX >> 10);
     if (st == ST_OK && size != 0) st = env_file_read(f, 0, buf_extend(&text, size), size, err);
     env_file_close(f);
     if (st == ST_OK) st = settings_file(s, buf_view(&text), s->config, err);
@@ -97,7 +101,8 @@ static void raise_files(const struct settings *s)
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
     uint64_t wanted = s->node.clients_max + 1024;
     if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < wanted)
-        diag(DIAG_WARN, "serve.few_files limit=%llu wanted=%llu text=\"raise it with 'ulimit -n' or lower --clients-max\"",
+        diag(DIAG_WARN,
+             "serve.few_files limit=%llu wanted=%llu text=\"raise it with 'ulimit -n' or lower --clients-max\"",
              (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
@@ -117,7 +122,8 @@ static void on_ready(void *ctx)
     const char *listen = s->settings.listen;
     char address[300];
     snprintf(address, sizeof address, "%.*s:%u", (int)(strrchr(listen, ':') - listen), listen, node_port(s->node));
-    printf("cairn %s: node %llu is ready on %s after %llu ms; data in %s, %u shards. Connect: redis-cli -p %u, or cairn status "
+    printf("cairn %s: node %llu is ready on %s after %llu ms; data in %s, %u shards. Connect: redis-cli -p %u, or "
+           "cairn status "
            "--address %s\n",
            CAIRN_VERSION, (unsigned long long)node_id(s->node), address,
            (unsigned long long)((env_now_ns(s->env) - s->started_ns) / NS_PER_MS), s->settings.dir, s->settings.shards,
@@ -159,7 +165,10 @@ static void on_signal(void *ctx, int sig)
     node_stop(s->node);
 }
 
-static void run_loop(void *arg) { env_real_loop_run(arg); }
+static void run_loop(void *arg)
+{
+    env_real_loop_run(arg);
+}
 
 static void run(struct serve *s)
 {

@@ -1,7 +1,8 @@
 /* status.c - cairn status, cairn node: a cluster as its nodes see it, for people.
  * SPDX-License-Identifier: Apache-2.0
  *
- * One node is asked for the cluster, then every node for itself: who leads a partition knows best how far its followers are. */
+ * One node is asked for the cluster, then every node for itself: who leads a partition knows best how far its followers
+ * are. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -25,12 +26,21 @@ static const struct cli_option option_table[] = {
     {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
     {"json", CLI_FLAG, &options.json, NULL, "prints what that node says, as JSON", 0, 0},
 };
-void status_help(void) { cli_options_help(option_table, ARRAY_COUNT(option_table)); }
-void node_help(void) { cli_options_help(option_table, 1); }
+void status_help(void)
+{
+    cli_options_help(option_table, ARRAY_COUNT(option_table));
+}
+void node_help(void)
+{
+    cli_options_help(option_table, 1);
+}
 
 /* ---- JSON, leniently: what is missing is 0 or "" ---- */
 
-static uint64_t num(const json_t *o, const char *key) { return (uint64_t)json_integer_value(json_object_get(o, key)); }
+static uint64_t num(const json_t *o, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(o, key));
+}
 static const char *text(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
@@ -84,7 +94,8 @@ static void ask_all(struct cluster *c)
             continue;
         }
         c->missing++;
-        http_call(c->loop, text(n, "address"), "GET", "/status.json", (struct bytes){0}, ANSWER_MAX, ASK_NS, on_status, a);
+        http_call(c->loop, text(n, "address"), "GET", "/status.json", (struct bytes){0}, ANSWER_MAX, ASK_NS, on_status,
+                  a);
     }
     if (c->missing != 0) env_real_loop_run(c->loop);
     env_real_loop_free(c->loop);
@@ -104,8 +115,11 @@ static int fetch(const char *address, struct buf *out)
     int status = cli_http(address, "GET", "/status.json", ASK_NS, out, &err);
     if (status == 200) return EXIT_OK;
     if (status == 0)
-        cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one", address, err.text);
-    else cli_error("%s answered with HTTP status %d: %.*s", address, status, (int)MIN(out->n, 300u), out->n != 0 ? (char *)out->p : "");
+        cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one", address,
+                  err.text);
+    else
+        cli_error("%s answered with HTTP status %d: %.*s", address, status, (int)MIN(out->n, 300u),
+                  out->n != 0 ? (char *)out->p : "");
     return EXIT_FAILED;
 }
 
@@ -152,7 +166,8 @@ static void print_heard(const struct cluster *c, uint64_t node_id, char out[32])
         const json_t *n = find(json_object_get(c->nodes[i].status, "nodes"), "id", node_id);
         json_t *heard = json_object_get(n, "heard_ms");
         if (json_is_integer(heard)) cli_time((uint64_t)json_integer_value(heard) * NS_PER_MS, out);
-        else if (json_is_true(json_object_get(c->nodes[i].status, "meta_leads")) && c->nodes[i].id == node_id) snprintf(out, 32, "meta");
+        else if (json_is_true(json_object_get(c->nodes[i].status, "meta_leads")) && c->nodes[i].id == node_id)
+            snprintf(out, 32, "meta");
     }
 }
 
@@ -160,8 +175,8 @@ static void print_nodes(const struct cluster *c)
 {
     json_t *nodes = json_object_get(c->seen, "nodes"), *n, *shard;
     size_t i, k;
-    printf("  %4s  %-22s %-9s %-8s %-8s %-9s %7s %7s %9s\n", "node", "address", "state", "heard", "version", "up for", "clients", "leads",
-           "memory");
+    printf("  %4s  %-22s %-9s %-8s %-8s %-9s %7s %7s %9s\n", "node", "address", "state", "heard", "version", "up for",
+           "clients", "leads", "memory");
     json_array_foreach(nodes, i, n)
     {
         const struct asked *a = asked_of(c, num(n, "id"));
@@ -170,15 +185,16 @@ static void print_nodes(const struct cluster *c)
         uint64_t clients = 0, leads = 0;
         const char *state = text(n, "state");
         if (strcmp(state, "up") == 0 && s == NULL) state = "no answer";
-        else if (s != NULL && !json_is_true(json_object_get(json_object_get(s, "health"), "ready"))) state = "not ready";
+        else if (s != NULL && !json_is_true(json_object_get(json_object_get(s, "health"), "ready")))
+            state = "not ready";
         print_heard(c, a->id, heard);
         json_array_foreach(shards, k, shard) clients += num(shard, "clients");
         const json_t *store, *stores = json_object_get(s, "stores");
         json_array_foreach(stores, k, store) leads += num(store, "leaders");
         if (s != NULL) print_uptime(num(s, "uptime_ms"), up);
         if (s != NULL) cli_bytes(num(s, "memory_bytes"), memory);
-        printf("  %4" PRIu64 "  %-22s %-9s %-8s %-8s %-9s %7" PRIu64 " %7" PRIu64 " %9s\n", a->id, text(n, "address"), state, heard,
-               s != NULL ? text(s, "version") : "-", up, clients, leads, memory);
+        printf("  %4" PRIu64 "  %-22s %-9s %-8s %-8s %-9s %7" PRIu64 " %7" PRIu64 " %9s\n", a->id, text(n, "address"),
+               state, heard, s != NULL ? text(s, "version") : "-", up, clients, leads, memory);
     }
 }
 
@@ -188,8 +204,7 @@ static const json_t *leading(const struct cluster *c, uint64_t partition)
     const json_t *best = NULL;
     size_t k;
     json_t *r;
-    for (size_t i = 0; i < c->count; i++)
-        json_array_foreach(json_object_get(c->nodes[i].status, "replicas"), k, r)
+    for (size_t i = 0; i < c->count; i++) json_array_foreach(json_object_get(c->nodes[i].status, "replicas"), k, r)
         {
             if (num(r, "partition") != partition || strcmp(text(r, "role"), "leader") != 0) continue;
             if (best == NULL || num(r, "term") > num(best, "term")) best = r; /* a deposed one may not know it yet */
@@ -226,20 +241,22 @@ static void print_partitions(const struct cluster *c)
            "copies on nodes (* leads, +N entries behind)");
     json_array_foreach(partitions, i, p)
     {
-        const json_t *lead = leading(c, num(p, "id")), *t = find(json_object_get(c->seen, "tables"), "id", num(p, "table"));
+        const json_t *lead = leading(c, num(p, "id")),
+                     *t = find(json_object_get(c->seen, "tables"), "id", num(p, "table"));
         uint64_t leader = 0;
         char slots[32], keys[32] = "?", table[24];
         for (size_t k = 0; lead != NULL && k < c->count; k++) {
             size_t at;
             json_t *r;
-            json_array_foreach(json_object_get(c->nodes[k].status, "replicas"), at, r) if (r == lead) leader = c->nodes[k].id;
+            json_array_foreach(json_object_get(c->nodes[k].status, "replicas"), at, r) if (r == lead)
+                leader = c->nodes[k].id;
         }
         bool meta = num(p, "table") == 0;
         snprintf(slots, sizeof slots, "%" PRIu64 "-%" PRIu64, num(p, "slot_first"), num(p, "slot_last"));
         snprintf(table, sizeof table, "%s", meta ? "meta" : text(t, "name"));
         if (lead != NULL) cli_thousands(num(lead, "keys"), keys);
-        printf("  %9" PRIu64 "  %-8s %-13s %12s %6" PRIu64 " %10" PRIu64, num(p, "id"), table, meta ? "-" : slots, meta ? "-" : keys,
-               num(lead, "term"), num(lead, "commit"));
+        printf("  %9" PRIu64 "  %-8s %-13s %12s %6" PRIu64 " %10" PRIu64, num(p, "id"), table, meta ? "-" : slots,
+               meta ? "-" : keys, num(lead, "term"), num(lead, "commit"));
         print_copies(p, lead, leader);
     }
 }
@@ -268,15 +285,15 @@ static size_t print_problems(const struct cluster *c)
         {
             if (!json_is_string(json_object_get(o, "stopped"))) continue;
             n = problem(n);
-            printf("the copy of partition %" PRIu64 " on node %" PRIu64 " does not apply any more: %s\n", num(o, "partition"), a->id,
-                   text(o, "stopped"));
+            printf("the copy of partition %" PRIu64 " on node %" PRIu64 " does not apply any more: %s\n",
+                   num(o, "partition"), a->id, text(o, "stopped"));
         }
         json_array_foreach(json_object_get(a->status, "stores"), k, o)
         {
             if (num(o, "scrub_mismatches") == 0) continue;
             n = problem(n);
-            printf("store %" PRIu64 " of node %" PRIu64 ": %" PRIu64 " copies differed when they were compared\n", num(o, "store"), a->id,
-                   num(o, "scrub_mismatches"));
+            printf("store %" PRIu64 " of node %" PRIu64 ": %" PRIu64 " copies differed when they were compared\n",
+                   num(o, "store"), a->id, num(o, "scrub_mismatches"));
         }
     }
     json_array_foreach(partitions, i, p)
@@ -284,14 +301,16 @@ static size_t print_problems(const struct cluster *c)
         const json_t *lead = leading(c, num(p, "id"));
         if (lead == NULL) {
             n = problem(n);
-            printf("partition %" PRIu64 " has no leader among the nodes that answer: it takes no requests\n", num(p, "id"));
+            printf("partition %" PRIu64 " has no leader among the nodes that answer: it takes no requests\n",
+                   num(p, "id"));
             continue;
         }
         uint64_t voters = 1;
         json_array_foreach(json_object_get(lead, "followers"), k, o) voters += strcmp(text(o, "role"), "voter") == 0;
         if (voters >= num(p, "voters_wanted")) continue;
         n = problem(n);
-        printf("partition %" PRIu64 " has %" PRIu64 " of %" PRIu64 " copies\n", num(p, "id"), voters, num(p, "voters_wanted"));
+        printf("partition %" PRIu64 " has %" PRIu64 " of %" PRIu64 " copies\n", num(p, "id"), voters,
+               num(p, "voters_wanted"));
     }
     return n;
 }
@@ -312,8 +331,8 @@ int status_main(int argc, char **argv)
     int code = load_cluster(options.address, &c);
     if (code != EXIT_OK) return code;
     ask_all(&c);
-    printf("Cluster %.8s: %zu nodes, %zu partitions\n\n", text(c.seen, "cluster"), json_array_size(json_object_get(c.seen, "nodes")),
-           json_array_size(json_object_get(c.seen, "partitions")));
+    printf("Cluster %.8s: %zu nodes, %zu partitions\n\n", text(c.seen, "cluster"),
+           json_array_size(json_object_get(c.seen, "nodes")), json_array_size(json_object_get(c.seen, "partitions")));
     print_nodes(&c);
     print_partitions(&c);
     if (print_problems(&c) == 0) printf("\nHealthy.\n");
@@ -349,8 +368,10 @@ static int remove_node(uint64_t id)
         if (status == 307) snprintf(next, sizeof next, "%s", text(answer, "address"));
         if (status == 200) printf("node %" PRIu64 " is removed: %s\n", id, text(answer, "text"));
         else if (status == 0)
-            cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one", address, err.text);
-        else if (next[0] == 0) cli_error("%s", text(answer, "error")[0] != 0 ? text(answer, "error") : "the answer can't be read");
+            cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one", address,
+                      err.text);
+        else if (next[0] == 0)
+            cli_error("%s", text(answer, "error")[0] != 0 ? text(answer, "error") : "the answer can't be read");
         json_decref(answer);
         buf_deinit(&body);
         if (next[0] == 0) return status == 200 ? EXIT_OK : EXIT_FAILED;

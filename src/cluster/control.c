@@ -258,11 +258,23 @@ static void hear(struct control *c, uint64_t node_id)
     p->heard_ns = env_now_ns(c->env);
 }
 
+static void answer_report(struct control *c, uint64_t node, uint64_t since)
+{
+    buf_clear(&c->message);
+    encode_answer(c, since, &c->message);
+    mesh_send(c->options.mesh, node, MESH_NODE, MESH_URGENT, MESH_CATALOG, buf_view(&c->message));
+}
+
 static void on_report(struct control *c, const struct mesh_frame *f)
 {
     struct reader r = reader_of(f->body);
     uint64_t node = reader_u64(&r), epoch = reader_u64(&r), count = reader_varint(&r);
-    if (r.failed || node != f->from_node || c->led_term == 0) return;
+    if (r.failed || node != f->from_node) return;
+    if (c->led_term == 0) {
+        /* Whose catalog is old may not know where meta leads now: it gets what is newer from any of us. */
+        if (epoch < c->catalog->epoch) answer_report(c, node, epoch);
+        return;
+    }
     const struct catalog_node *known = catalog_node(c->catalog, node);
     if (known == NULL || known->state != NODE_UP) {
         /* It has to learn that it was removed. */
@@ -280,9 +292,7 @@ static void on_report(struct control *c, const struct mesh_frame *f)
         if (term < report->term) continue;
         *report = (struct plan_report){id, term, leader, config, env_now_ns(c->env)};
     }
-    buf_clear(&c->message);
-    encode_answer(c, epoch, &c->message);
-    mesh_send(c->options.mesh, node, MESH_NODE, MESH_URGENT, MESH_CATALOG, buf_view(&c->message));
+    answer_report(c, node, epoch);
 }
 
 static void on_catalog(struct control *c, const struct mesh_frame *f)

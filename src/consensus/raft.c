@@ -428,7 +428,8 @@ void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t ter
         raft_check(r);
         return;
     }
-    ASSERT(index >= r->commit); /* what is committed here is in the snapshot's past, and the log does not have its end */
+    ASSERT(index >=
+           r->commit); /* what is committed here is in the snapshot's past, and the log does not have its end */
     if (r->role != RAFT_FOLLOWER) raft_become_follower(r, MAX(term, r->term), 0, 0);
     if (term > r->term) raft_become_follower(r, term, 0, 0); /* the stream overtook the leader's offer */
     raft_log_reset(&r->log, index, term, last_ts);
@@ -466,7 +467,7 @@ enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts
                          uint64_t *out_index, uint64_t *out_term)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
-    ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP);
+    ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP || kind == ENTRY_SCRUB);
     r->now_ns = now_ns;
     if (r->role != RAFT_LEADER) return ST_NOT_LEADER;
     if (r->transfer_to != 0) return ST_BUSY;

@@ -218,7 +218,8 @@ uint64_t raft_lease_until(const struct raft *r);
 /* The highest timestamp that a quorum acknowledged whose promises hold at now_ns: close nothing and serve no read at a chosen
  * timestamp above it. A store that acknowledged but no longer supports us does not count: its vote may have gone to another
  * with a lower bound already (README, "limits"). 0: no lease. A read at the timestamp of the last applied entry needs no
- * limit, and neither does the stamp of a proposal: a new leader has every entry that committed. */
+ * limit, and neither does the stamp of a proposal: a new leader has every entry that committed. Our own store counts with
+ * what liveness_want_limit asked for, as far as it is durable. */
 hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns);
 /* A leader stamps and serves above this: the bounds of the votes that elected it, its own, and its log's last timestamp (the
  * first one of the last entry: the driver adds that entry's count). */
@@ -250,8 +251,8 @@ void raft_set_busy(struct raft *r, uint64_t now_ns, bool busy);
  * itself and leaves it once committed). ST_BUSY: a change is under way, or no own-term entry is committed yet. */
 enum status raft_change(struct raft *r, uint64_t now_ns, const struct raft_config *target, struct error *err);
 /* Leader only: hands leadership to a voter once it has the whole log. Proposals are refused (ST_BUSY) and the lease is off
- * meanwhile. If it fails after TIMEOUT_NOW was sent, the leader goes on without a lease, by read-index rounds, for the rest of
- * its term: the target may yet campaign with voters that were told not to honour their promises. */
+ * meanwhile. If it fails after TIMEOUT_NOW was sent, the leader's lease stays off for the rest of its term, since the target may
+ * yet campaign with voters that were told not to honour their promises: it steps down and asks to be elected anew at once. */
 enum status raft_transfer(struct raft *r, uint64_t now_ns, uint64_t to, struct error *err);
 /* Gives up leadership now (disk stall, shutdown): sends RELEASE, becomes follower, does not campaign for election_ns. */
 void raft_step_down(struct raft *r, uint64_t now_ns, const char *reason);

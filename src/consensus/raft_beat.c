@@ -24,6 +24,14 @@ bool raft_lease_holds(const struct raft *r)
     return raft_lease_until(r) > r->now_ns;
 }
 
+/* Our own store has "acknowledged" what it wants, once that is durable. (Its bound may be further ahead; using that
+ * would push a later joint configuration's timestamp ahead too.) */
+static hlc_t limit_of(const struct raft *r, const struct raft_peer *p)
+{
+    hlc_t limit = liveness_limit(r->liveness, p->store);
+    return p->id == r->id ? MIN(limit, r->liveness->limit_wanted) : limit;
+}
+
 hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
 {
     uint64_t limits[RAFT_MEMBERS_MAX];
@@ -35,7 +43,7 @@ hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
             const struct raft_peer *p = &r->peers[i];
             if (!(p->roles & role)) continue;
             /* one that no longer supports us may have voted already, with a lower bound than it acknowledged since */
-            hlc_t v = support_of(r, p) > now_ns ? liveness_limit(r->liveness, p->store) : 0;
+            hlc_t v = support_of(r, p) > now_ns ? limit_of(r, p) : 0;
             unsigned at = n++;
             for (; at > 0 && limits[at - 1] < v; at--) limits[at] = limits[at - 1];
             limits[at] = v;
@@ -175,6 +183,9 @@ void raft_beat_on_reply(struct raft *r, const struct raft_message *m)
     struct raft_peer *p = raft_peer_find(r, m->from);
     if (r->role != RAFT_LEADER || p == NULL) return;
     raft_append_heard(r, p, m);
+    /* It has forgotten how far its log is ours, and the commit with it: it was started anew. A quiet group would never
+     * tell it. (An old answer that was overtaken looks the same, and costs one append.) */
+    if (p->state == PEER_REPLICATE && m->index < p->match && m->commit < p->known_commit) p->known_commit = m->commit;
     raft_reads_check(r);
     if (p->timer_ns == NEVER || raft_peer_settled(r, p)) raft_peer_arm(r, p);
 }

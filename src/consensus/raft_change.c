@@ -11,8 +11,7 @@
  * of every leader that the new voters can elect; so its timestamp carries the limit over to them. */
 static hlc_t config_ts(const struct raft *r, const struct raft_config *c)
 {
-    hlc_t limit = MAX(r->liveness->limit_wanted, r->liveness->bound_durable);
-    return raft_config_joint(c) ? MAX(raft_hlc_floor(r), limit) : r->log.last_ts;
+    return raft_config_joint(c) ? MAX(raft_hlc_floor(r), r->liveness->limit_wanted) : r->log.last_ts;
 }
 
 static void append_config(struct raft *r, const struct raft_config *c)

@@ -44,7 +44,7 @@ static enum status decode_entry(struct reader *r, const struct raft_message *m, 
     uint8_t kind = reader_u8(r);
     struct bytes data = reader_lp(r);
     if (r->failed) return malformed(err, "cut short in an entry");
-    if (kind < ENTRY_NOOP || kind > ENTRY_CONF) return error_set(err, ST_VERSION, "raft message: entry kind %u", kind);
+    if (kind < ENTRY_NOOP || kind > ENTRY_SCRUB) return error_set(err, ST_VERSION, "raft message: entry kind %u", kind);
     if (term == 0 || term < term_before || term > m->term) return malformed(err, "entry terms out of order");
     if (kind == ENTRY_CONF && !raft_config_decode(data, &config)) return malformed(err, "bad configuration");
     if (data.n > UINT32_MAX) return malformed(err, "entry too large");

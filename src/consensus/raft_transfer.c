@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * TIMEOUT_NOW tells the target to campaign with voters that then ignore their promises to us. So the lease is off from
- * the moment a transfer begins, and, once TIMEOUT_NOW was sent, for the rest of our term: should the transfer fail, we
- * go on with read-index rounds alone, since the target (or the message) may be slow and not dead. */
+ * the moment a transfer begins, and, once TIMEOUT_NOW was sent, for the rest of our term: should the transfer fail, the
+ * target (or the message) may be slow and not dead. A leader without a lease is of little use, so it then asks to be
+ * elected anew: the next term has a lease of its own, and the late TIMEOUT_NOW is void in it. */
 #include "consensus/raft_internal.h"
 
 static void send_timeout_now(struct raft *r, struct raft_peer *p)
@@ -64,7 +65,12 @@ void raft_transfer_tick(struct raft *r)
     if (r->now_ns >= r->transfer_deadline_ns) {
         r->transfer_to = 0;
         raft_event(r, "transfer_failed");
-        if (!raft_is_voter(r)) raft_step_down(r, r->now_ns, "removed");
+        if (!raft_is_voter(r)) {
+            raft_step_down(r, r->now_ns, "removed");
+        } else if (r->lease_void) {
+            raft_step_down(r, r->now_ns, "for_a_new_lease");
+            if (raft_vote_able(r) && !raft_vote_silent(r)) raft_vote_campaign(r, false, false);
+        }
     } else if (r->now_ns >= r->transfer_resend_ns) {
         struct raft_peer *p = raft_peer_find(r, r->transfer_to);
         if (p != NULL) send_timeout_now(r, p);

@@ -12,6 +12,7 @@
  *             A hash's field is an element row: field_hash48 BE | field, value = the bytes. HSCAN's cursor is field_hash48.
  *             Deleting or overwriting a collection or long string drops its head, and adds a garbage row; KV_CLEAN ops,
  *             proposed by the leader, delete the elements, a bounded number each.
+ * WATCH:      compares versions; an absent key's is the partition's last removal (kv_internal.h, kv_watch_version).
  * Expiry:     by the op's timestamp: expired if expiry_ms <= hlc_ms(ts). An expired head counts as absent and is deleted by
  *             the first write that meets it, or by a KV_EXPIRE_SWEEP op that the leader proposes.
  * Limits:     value size is checked at the door; here only what must hold for every replica: lengths below 512 MiB.

@@ -64,6 +64,8 @@ bool kv_place(struct kv_run *run, struct kv_key *k, struct bytes key)
     k->hash48 = key_hash48(key);
     k->head = k->stored = (struct kv_head){0};
     k->old = NULL;
+    k->expired_version = 0;
+    k->last_delete = run->view->counters->last_delete;
     size_t n = 13 + key.n;
     uint8_t *p = n <= sizeof k->fixed ? k->fixed : buf_extend(kv_temp(run), n);
     k->row = bytes_of(p, n);
@@ -92,12 +94,20 @@ enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
     }
     if (kv_head_expired(&k->head, run->now_ms)) {
         if (MUTATION("expired_key_served") && !run->writing) return ST_OK;
+        k->expired_version = k->head.version;
         if (run->writing)
             kv_delete(run, k);
         else
             k->head = (struct kv_head){0};
     }
     return ST_OK;
+}
+
+uint64_t kv_watch_version(const struct kv_key *k)
+{
+    if (k->head.type != KV_NONE) return k->head.version;
+    if (MUTATION("absent_has_no_version")) return 0;
+    return 0 - (k->expired_version != 0 ? k->expired_version : k->last_delete);
 }
 
 static bool has_elements(const struct kv_head *h) { return h->type == KV_LONG || h->type == KV_HASH; }
@@ -109,6 +119,7 @@ static void supersede(struct kv_run *run, struct kv_key *k, const struct kv_head
     const struct kv_head *old = &k->stored;
     bool was = old->type != KV_NONE, is = next->type != KV_NONE;
     v->counters->keys += is - was;
+    if (was && !is) v->counters->last_delete = v->ts;
     v->counters->expires += next->has_expiry - old->has_expiry;
 
     bool same_expiry = old->has_expiry && next->has_expiry && old->expiry_ms == next->expiry_ms;

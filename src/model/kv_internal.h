@@ -58,12 +58,18 @@ struct kv_key {
     struct kv_head head;   /* what the key is now. head.text is borrowed from the view: valid until the view's next call */
     struct kv_head stored; /* what its row says; only `text` is not kept */
     struct buf *old;       /* the row's value, if history is kept */
+    uint64_t expired_version; /* of the head that was there, but expired; 0: none */
+    uint64_t last_delete;     /* the partition's, before this op */
     uint8_t fixed[144];
 };
 
 /* Reads the key's head. An expired key is absent; if the view takes writes it is deleted here. ST_STALE if it is not in the
  * partition. */
 enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key);
+/* What WATCH remembers and EXEC compares. Of an absent key it is the (negated) version of its expired head, or time of the last
+ * removal in the partition: a key that came and went in between does not look untouched. It may differ though nothing happened
+ * to the key: a transaction is then aborted for nothing, which clients are ready for. */
+uint64_t kv_watch_version(const struct kv_key *k);
 /* As kv_open, without reading: for keys of rows already seen. */
 bool kv_place(struct kv_run *run, struct kv_key *k, struct bytes key);
 /* Makes `h` the key's head, with this op's version: its row, its expiry row, the counters, and garbage if the incarnation

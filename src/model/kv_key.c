@@ -39,7 +39,7 @@ enum status kv_op_version(struct kv_run *run)
     struct kv_key k;
     enum status st = kv_open(run, &k, run->op->body);
     if (st != ST_OK) return st;
-    return kv_int(run, k.head.type != KV_NONE ? (int64_t)k.head.version : 0);
+    return kv_int(run, (int64_t)kv_watch_version(&k));
 }
 
 enum status kv_op_ttl(struct kv_run *run)

@@ -23,8 +23,7 @@ static enum status take_watches(struct kv_run *run, bool *out_met, bool *out_mal
         if (run->body.failed) break;
         enum status st = kv_open(run, &k, key);
         if (st != ST_OK) return st;
-        uint64_t now = k.head.type != KV_NONE ? k.head.version : 0;
-        if (now != version && !MUTATION("watch_ignored")) *out_met = false;
+        if (kv_watch_version(&k) != version && !MUTATION("watch_ignored")) *out_met = false;
     }
     *out_malformed = run->body.failed;
     return ST_OK;

@@ -578,7 +578,7 @@ static bool expiry_holds(void)
 static bool clean_holds(void)
 {
     struct kv_bench b;
-    uint16_t slot;
+    uint16_t slot = 0;
     bench_init(&b, 0, SLOTS);
     bench_hset(&b, "{t}dead", "f", "v");
     bench_del(&b, "{t}dead");

@@ -132,21 +132,28 @@ void node_make_control(struct node *n, struct catalog *first)
 
 /* ---- ready ---- */
 
+/* Can this node serve? Its stores are open, it has the catalog, its replicas know their leaders, and those that lead have
+ * their lease. */
+static bool is_ready(struct node *n)
+{
+    struct gate_map map;
+    if (n->control == NULL || n->opened != n->shard_count) return false;
+    gate_map(n->shards[0].gate, TABLE_DEFAULT, &map);
+    for (size_t i = 0; i < map.partition_count; i++) {
+        struct replica *r = shard_replica(&n->shards[0], map.partitions[i].partition_id);
+        struct replica_info info;
+        if (r == NULL) continue; /* elsewhere, or on another shard of this node */
+        if (replica_leader_store(r) == 0) return false;
+        replica_info(r, &info);
+        if (info.raft.role == RAFT_LEADER && info.leases_until_ns <= env_now_ns(n->env)) return false;
+    }
+    return map.partition_count != 0;
+}
+
 static void on_ready_timer(struct env_timer *timer)
 {
     struct node *n = CONTAINER_OF(timer, struct node, ready_timer);
-    struct gate_map map;
-    bool ready = n->control != NULL && n->opened == n->shard_count;
-    gate_map(n->shards[0].gate, TABLE_DEFAULT, &map);
-    ready = ready && map.partition_count != 0;
-    for (size_t i = 0; ready && i < map.partition_count; i++) {
-        struct replica *r = shard_replica(&n->shards[0], map.partitions[i].partition_id);
-        struct replica_info info;
-        ready = map.partitions[i].leader_node != 0;
-        if (!ready || r == NULL || map.partitions[i].leader_node != n->identity.node_id) continue;
-        replica_info(r, &info);
-        ready = info.leases_until_ns > env_now_ns(n->env); /* it can serve, not only lead */
-    }
+    bool ready = is_ready(n);
     if (!ready) {
         env_timer_start(&n->ready_timer, 2 * NS_PER_MS);
         return;

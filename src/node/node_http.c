@@ -35,7 +35,10 @@ static void answer_error_at(struct http_exchange *x, int status, const char *tex
     buf_deinit(&body);
 }
 
-static void answer_error(struct http_exchange *x, int status, const char *text) { answer_error_at(x, status, text, NULL); }
+static void answer_error(struct http_exchange *x, int status, const char *text)
+{
+    answer_error_at(x, status, text, NULL);
+}
 
 /* ---- pages made of a report ---- */
 
@@ -126,7 +129,8 @@ static void removal_answer(struct shard *s, void *arg)
     } else {
         if (m->address[0] != 0) {
             char location[400];
-            snprintf(location, sizeof location, "http://%s/api/nodes/remove?id=%llu", m->address, (unsigned long long)m->node_id);
+            snprintf(location, sizeof location, "http://%s/api/nodes/remove?id=%llu", m->address,
+                     (unsigned long long)m->node_id);
             http_header(m->exchange, "Location", location);
         }
         answer_error_at(m->exchange, m->status, m->text, m->address[0] != 0 ? m->address : NULL);
@@ -134,7 +138,8 @@ static void removal_answer(struct shard *s, void *arg)
     mem_free(m);
 }
 
-static void removal_done(struct node *n, struct removal *m, int status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void removal_done(struct node *n, struct removal *m, int status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 static void removal_done(struct node *n, struct removal *m, int status, const char *fmt, ...)
 {
     va_list args;
@@ -157,14 +162,13 @@ static void removal_proposed(struct request *r)
         removal_done(n, m, 504, "whether node %llu was removed is not known yet: look at cairn status, and ask again",
                      (unsigned long long)m->node_id);
     else if (st != ST_OK)
-        removal_done(n, m, 503, "node %llu was not removed: %s. Ask again", (unsigned long long)m->node_id, r->err.text);
-    else if (!result_next(&in, &result))
-        removal_done(n, m, 500, "the catalog's answer can't be read");
+        removal_done(n, m, 503, "node %llu was not removed: %s. Ask again", (unsigned long long)m->node_id,
+                     r->err.text);
+    else if (!result_next(&in, &result)) removal_done(n, m, 500, "the catalog's answer can't be read");
     else if (result.tag == 'e')
-        removal_done(n, m, 409, "node %llu was not removed: %.*s", (unsigned long long)m->node_id, (int)MIN(result.bytes.n, 300u),
-                     (const char *)result.bytes.p);
-    else
-        removal_done(n, m, 200, "its copies are being made elsewhere; the node ends by itself");
+        removal_done(n, m, 409, "node %llu was not removed: %.*s", (unsigned long long)m->node_id,
+                     (int)MIN(result.bytes.n, 300u), (const char *)result.bytes.p);
+    else removal_done(n, m, 200, "its copies are being made elsewhere; the node ends by itself");
 }
 
 /* Only meta's leader knows enough to say yes. */
@@ -176,12 +180,14 @@ static void removal_elsewhere(struct shard *s, struct removal *m)
     if (map.partition_count != 0 && map.partitions[0].leader_node != s->node->identity.node_id)
         leader = catalog_node(s->catalog, map.partitions[0].leader_node);
     if (leader == NULL) {
-        removal_done(s->node, m, 503, "the meta group has no known leader now: ask again in a second. If it stays so, a majority "
-                                      "of its nodes is down");
+        removal_done(s->node, m, 503,
+                     "the meta group has no known leader now: ask again in a second. If it stays so, a majority "
+                     "of its nodes is down");
         return;
     }
     snprintf(m->address, sizeof m->address, "%s", leader->address);
-    removal_done(s->node, m, 307, "ask the meta group's leader, node %llu, at %s", (unsigned long long)leader->id, leader->address);
+    removal_done(s->node, m, 307, "ask the meta group's leader, node %llu, at %s", (unsigned long long)leader->id,
+                 leader->address);
 }
 
 static void removal_decide(struct shard *s, void *arg)
@@ -250,7 +256,8 @@ static void post_settings(struct shard *s, struct http_exchange *x, const struct
     char name[64], value[300];
     struct error err = {0};
     if (!http_query(r->query, "name", name, sizeof name) || !http_query(r->query, "value", value, sizeof value)) {
-        answer_error(x, 400, "say what to set: POST /api/settings?name=NAME&value=VALUE; GET /api/settings lists the names");
+        answer_error(x, 400,
+                     "say what to set: POST /api/settings?name=NAME&value=VALUE; GET /api/settings lists the names");
         return;
     }
     enum status st = node_config_set(s, name, value, &err);
@@ -264,12 +271,9 @@ static const struct {
     const char *path, *method;
     void (*handle)(struct shard *s, struct http_exchange *x, const struct http_request *r);
 } routes[] = {
-    {"/health", "GET", get_health},
-    {"/metrics", "GET", get_metrics},
-    {"/status.json", "GET", get_status},
-    {"/api/nodes/remove", "POST", post_remove},
-    {"/api/settings", "GET", get_settings},
-    {"/api/settings", "POST", post_settings},
+    {"/health", "GET", get_health},         {"/metrics", "GET", get_metrics},
+    {"/status.json", "GET", get_status},    {"/api/nodes/remove", "POST", post_remove},
+    {"/api/settings", "GET", get_settings}, {"/api/settings", "POST", post_settings},
 };
 
 static void not_allowed(struct http_exchange *x, struct bytes path)

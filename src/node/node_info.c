@@ -1,8 +1,8 @@
 /* node_info.c - INFO and CONFIG, as Redis clients know them, of the whole node.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each shard has its own copy of the settings that may change at run time. A change is checked where it arrives, taken over
- * there at once, and sent through shard 0, which gives all shards the same order of changes. */
+ * Each shard has its own copy of the settings that may change at run time. A change is checked where it arrives, taken
+ * over there at once, and sent through shard 0, which gives all shards the same order of changes. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +27,10 @@ static uint64_t sum_of(const struct shard *s, size_t offset)
     return total;
 }
 
-static void line(struct buf *out, const char *name, uint64_t v) { buf_printf(out, "%s:%llu\r\n", name, (unsigned long long)v); }
+static void line(struct buf *out, const char *name, uint64_t v)
+{
+    buf_printf(out, "%s:%llu\r\n", name, (unsigned long long)v);
+}
 
 static void info_server(struct shard *s, struct buf *out)
 {
@@ -37,8 +40,8 @@ static void info_server(struct shard *s, struct buf *out)
     uint64_t up = (env_now_ns(n->env) - n->started_ns) / NS_PER_S;
     env_process_stats(n->env, &p);
     for (int i = 0; i < 16; i++) snprintf(run_id + 2 * i, 3, "%02x", n->identity.uuid[i]);
-    buf_printf(out, "redis_version:%s\r\nredis_mode:%s\r\ncairn_version:%s\r\narch_bits:64\r\nnode_uuid:%s\r\n", REDIS_VERSION,
-               s->options.redirects ? "cluster" : "standalone", CAIRN_VERSION, run_id);
+    buf_printf(out, "redis_version:%s\r\nredis_mode:%s\r\ncairn_version:%s\r\narch_bits:64\r\nnode_uuid:%s\r\n",
+               REDIS_VERSION, s->options.redirects ? "cluster" : "standalone", CAIRN_VERSION, run_id);
     line(out, "process_id", p.pid);
     line(out, "tcp_port", n->port);
     line(out, "uptime_in_seconds", up);
@@ -118,15 +121,17 @@ static void info_cpu(struct shard *s, struct buf *out)
 {
     struct env_process_stats p;
     env_process_stats(s->node->env, &p);
-    buf_printf(out, "used_cpu_sys:%llu.%06llu\r\nused_cpu_user:%llu.%06llu\r\n", (unsigned long long)(p.cpu_system_ns / NS_PER_S),
-               (unsigned long long)(p.cpu_system_ns % NS_PER_S / NS_PER_US), (unsigned long long)(p.cpu_user_ns / NS_PER_S),
-               (unsigned long long)(p.cpu_user_ns % NS_PER_S / NS_PER_US));
+    buf_printf(
+        out, "used_cpu_sys:%llu.%06llu\r\nused_cpu_user:%llu.%06llu\r\n",
+        (unsigned long long)(p.cpu_system_ns / NS_PER_S), (unsigned long long)(p.cpu_system_ns % NS_PER_S / NS_PER_US),
+        (unsigned long long)(p.cpu_user_ns / NS_PER_S), (unsigned long long)(p.cpu_user_ns % NS_PER_S / NS_PER_US));
 }
 
 static void info_cluster(struct shard *s, struct buf *out)
 {
     size_t up = 0;
-    for (size_t i = 0; s->catalog != NULL && i < s->catalog->node_count; i++) up += s->catalog->nodes[i].state == NODE_UP;
+    for (size_t i = 0; s->catalog != NULL && i < s->catalog->node_count; i++)
+        up += s->catalog->nodes[i].state == NODE_UP;
     line(out, "cluster_enabled", s->options.redirects);
     line(out, "node_id", s->node->identity.node_id);
     line(out, "nodes", up);
@@ -137,7 +142,8 @@ static void info_keyspace(struct shard *s, struct buf *out)
 {
     uint64_t keys = SUM(s, keys);
     if (keys == 0) return; /* as Redis: an empty database is not listed */
-    buf_printf(out, "db0:keys=%llu,expires=%llu,avg_ttl=0\r\n", (unsigned long long)keys, (unsigned long long)SUM(s, expires));
+    buf_printf(out, "db0:keys=%llu,expires=%llu,avg_ttl=0\r\n", (unsigned long long)keys,
+               (unsigned long long)SUM(s, expires));
 }
 
 static const struct {
@@ -257,7 +263,8 @@ static void spread_change(struct shard *s, void *arg)
     mem_free(c);
 }
 
-static enum status parse_change(const struct setting *row, const char *name, const char *text, uint64_t *out, struct error *err)
+static enum status parse_change(const struct setting *row, const char *name, const char *text, uint64_t *out,
+                                struct error *err)
 {
     bool redis = row->redis != NULL && strcmp(row->redis, name) == 0;
     if (redis && row->type == SETTING_LEVEL) {
@@ -277,11 +284,14 @@ enum status node_config_set(struct shard *s, const char *name, const char *value
         char text[512];
         for (size_t i = 0; fact_at(s, i, &fact, text, sizeof text); i++)
             if (strcmp(fact, name) == 0)
-                return error_set(err, ST_DENIED, "%s can't be changed while the node runs: set it when you start the node", name);
-        return error_set(err, ST_NOT_FOUND, "there is no setting '%.60s': GET /api/settings, or CONFIG GET *, lists them", name);
+                return error_set(err, ST_DENIED,
+                                 "%s can't be changed while the node runs: set it when you start the node", name);
+        return error_set(err, ST_NOT_FOUND,
+                         "there is no setting '%.60s': GET /api/settings, or CONFIG GET *, lists them", name);
     }
     if (!row->runtime)
-        return error_set(err, ST_DENIED, "%s can't be changed while the node runs: start it with --%s", row->name, row->name);
+        return error_set(err, ST_DENIED, "%s can't be changed while the node runs: start it with --%s", row->name,
+                         row->name);
     enum status st = parse_change(row, name, value, &c.value, err);
     if (st != ST_OK) return error_prefix(err, st, "%s: ", name);
     take_over(s, &c);

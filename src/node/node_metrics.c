@@ -1,8 +1,8 @@
 /* node_metrics.c - /metrics, in the text format of Prometheus (exposition format 0.0.4).
  * SPDX-License-Identifier: Apache-2.0
  *
- * Names: cairn_<what>_<unit>, counters end in _total. What is of a partition has the label partition, of a store store, of a
- * connection to another node peer. Sums over shards are as last told, at most a second old. */
+ * Names: cairn_<what>_<unit>, counters end in _total. What is of a partition has the label partition, of a store store,
+ * of a connection to another node peer. Sums over shards are as last told, at most a second old. */
 #include <stdio.h>
 
 #include "node/node_pages.h"
@@ -38,20 +38,23 @@ static const struct sum sums[] = {
     {"cairn_clients", GAUGE, AT(clients), "Redis connections open now"},
     {"cairn_client_connections_total", COUNTER, AT(resp.connections), "Redis connections accepted"},
     {"cairn_client_rejected_total", COUNTER, AT(resp.rejected), "Redis connections refused: clients-max was reached"},
-    {"cairn_client_slow_closed_total", COUNTER, AT(resp.slow_closed), "connections closed because they did not read their replies"},
+    {"cairn_client_slow_closed_total", COUNTER, AT(resp.slow_closed),
+     "connections closed because they did not read their replies"},
     {"cairn_commands_total", COUNTER, AT(resp.commands), "Redis commands"},
     {"cairn_command_errors_total", COUNTER, AT(resp.errors), "error replies to Redis commands"},
     {"cairn_client_received_bytes_total", COUNTER, AT(resp.bytes_in), "bytes from Redis clients"},
     {"cairn_client_sent_bytes_total", COUNTER, AT(resp.bytes_out), "bytes to Redis clients"},
     {"cairn_port_unidentified", GAUGE, AT(port.unidentified), "connections whose protocol is not known yet"},
-    {"cairn_port_identify_timeouts_total", COUNTER, AT(port.identify_timeouts), "connections that sent nothing in time"},
+    {"cairn_port_identify_timeouts_total", COUNTER, AT(port.identify_timeouts),
+     "connections that sent nothing in time"},
     {"cairn_requests_under_way", GAUGE, AT(gate.under_way), "requests not yet answered"},
     {"cairn_reads_total", COUNTER, AT(gate.reads), "reads that went through a replica's queue"},
     {"cairn_reads_here_total", COUNTER, AT(gate.reads_here), "reads served at once by the shard that got them"},
     {"cairn_writes_total", COUNTER, AT(gate.writes), "writes"},
     {"cairn_requests_forwarded_total", COUNTER, AT(gate.forwarded), "requests sent to another shard or node"},
     {"cairn_request_retries_total", COUNTER, AT(gate.retries), "attempts beyond the first"},
-    {"cairn_request_unavailable_total", COUNTER, AT(gate.unavailable), "requests refused: no leader or no quorum in time"},
+    {"cairn_request_unavailable_total", COUNTER, AT(gate.unavailable),
+     "requests refused: no leader or no quorum in time"},
     {"cairn_request_overloaded_total", COUNTER, AT(gate.overloaded), "requests refused: a queue was full"},
     {"cairn_request_unknown_total", COUNTER, AT(gate.unknown), "writes whose outcome could not be told"},
     {"cairn_keys", GAUGE, AT(keys), "keys of the partitions led here"},
@@ -66,7 +69,8 @@ static const struct sum sums[] = {
     {"cairn_elections_total", COUNTER, AT(hosts.elections), "elections begun here"},
     {"cairn_snapshots_sent_total", COUNTER, AT(hosts.snapshots_sent), "snapshots sent"},
     {"cairn_snapshots_installed_total", COUNTER, AT(hosts.snapshots_installed), "snapshots installed"},
-    {"cairn_duplicates_answered_total", COUNTER, AT(hosts.duplicates_answered), "retried writes answered from the outcome window"},
+    {"cairn_duplicates_answered_total", COUNTER, AT(hosts.duplicates_answered),
+     "retried writes answered from the outcome window"},
     {"cairn_conflicts_total", COUNTER, AT(hosts.conflicts), "write sets evaluated again"},
     {"cairn_scrubs_total", COUNTER, AT(hosts.scrubs), "comparisons of replicas"},
     {"cairn_scrub_mismatches_total", COUNTER, AT(hosts.scrub_mismatches), "replicas that differed: look at once"},
@@ -161,17 +165,36 @@ static void put_stores(const struct node_report *r, struct buf *out)
     }
 }
 
-static uint64_t replica_keys(const struct report_replica *p) { return p->counters.keys > 0 ? (uint64_t)p->counters.keys : 0; }
-static uint64_t replica_leads_here(const struct report_replica *p) { return p->role == RAFT_LEADER; }
-static uint64_t replica_term(const struct report_replica *p) { return p->term; }
-static uint64_t replica_commit(const struct report_replica *p) { return p->commit; }
-static uint64_t replica_applied(const struct report_replica *p) { return p->applied; }
-static uint64_t replica_stopped(const struct report_replica *p) { return p->stopped; }
+static uint64_t replica_keys(const struct report_replica *p)
+{
+    return p->counters.keys > 0 ? (uint64_t)p->counters.keys : 0;
+}
+static uint64_t replica_leads_here(const struct report_replica *p)
+{
+    return p->role == RAFT_LEADER;
+}
+static uint64_t replica_term(const struct report_replica *p)
+{
+    return p->term;
+}
+static uint64_t replica_commit(const struct report_replica *p)
+{
+    return p->commit;
+}
+static uint64_t replica_applied(const struct report_replica *p)
+{
+    return p->applied;
+}
+static uint64_t replica_stopped(const struct report_replica *p)
+{
+    return p->stopped;
+}
 static uint64_t replica_lag(const struct report_replica *p)
 {
     uint64_t lag = 0;
     for (size_t i = 0; i < p->follower_count; i++)
-        if (p->followers[i].known && p->last_index > p->followers[i].match) lag = MAX(lag, p->last_index - p->followers[i].match);
+        if (p->followers[i].known && p->last_index > p->followers[i].match)
+            lag = MAX(lag, p->last_index - p->followers[i].match);
     return lag;
 }
 
@@ -184,7 +207,8 @@ static const struct {
     {"cairn_partition_commit_index", "committed entries", replica_commit},
     {"cairn_partition_applied_index", "applied entries", replica_applied},
     {"cairn_partition_keys", "keys in the copy here", replica_keys},
-    {"cairn_partition_follower_lag_entries", "entries that the slowest follower lacks (0 where the copy here does not lead)", replica_lag},
+    {"cairn_partition_follower_lag_entries",
+     "entries that the slowest follower lacks (0 where the copy here does not lead)", replica_lag},
     {"cairn_partition_stopped", "1 if the copy here does not apply any more: look at once", replica_stopped},
 };
 
@@ -196,7 +220,8 @@ static void put_replicas(const struct node_report *r, struct buf *out)
             for (size_t k = 0; k < r->shards[i].replica_count; k++) {
                 const struct report_replica *p = &r->shards[i].replicas[k];
                 char labels[64];
-                snprintf(labels, sizeof labels, "{partition=\"%llu\",table=\"%u\"}", (unsigned long long)p->partition_id, p->table);
+                snprintf(labels, sizeof labels, "{partition=\"%llu\",table=\"%u\"}",
+                         (unsigned long long)p->partition_id, p->table);
                 put(out, replica_values[v].name, labels, replica_values[v].value(p));
             }
         }
@@ -216,7 +241,8 @@ static const struct peer_value peer_values[] = {
     {"cairn_peer_pongs_total", COUNTER, OF(pongs), "pings answered"},
     {"cairn_peer_sent_frames_total", COUNTER, OF(sent_frames), "frames sent"},
     {"cairn_peer_sent_bytes_total", COUNTER, OF(sent_bytes), "bytes sent"},
-    {"cairn_peer_dropped_frames_total", COUNTER, OF(dropped_frames), "frames dropped: the queue was full or the connection broke"},
+    {"cairn_peer_dropped_frames_total", COUNTER, OF(dropped_frames),
+     "frames dropped: the queue was full or the connection broke"},
     {"cairn_peer_received_frames_total", COUNTER, OF(received_frames), "frames received"},
     {"cairn_peer_received_bytes_total", COUNTER, OF(received_bytes), "bytes received"},
     {"cairn_peer_reconnects_total", COUNTER, OF(reconnects), "connections made anew"},

@@ -40,7 +40,8 @@ static void add_followers(struct report_replica *out, struct replica *r, const s
         f->match = progress.match;
         f->snapshotting = progress.snapshotting;
         f->paused = progress.paused;
-        f->active_ns = progress.last_active_ns != 0 && progress.last_active_ns < now ? now - progress.last_active_ns : 0;
+        f->active_ns = progress.last_active_ns != 0 && progress.last_active_ns < now ? now - progress.last_active_ns
+                                                                                     : 0;
     }
 }
 
@@ -70,7 +71,8 @@ static void add_replica(struct report_shard *out, struct replica *r, uint16_t st
                                  .lease_left_ns = info.leases_until_ns > now ? info.leases_until_ns - now : 0,
                                  .suspect = info.raft.suspect,
                                  .stopped = info.stopped};
-    if (info.stopped && info.stopped_text != NULL) snprintf(p->stopped_text, sizeof p->stopped_text, "%s", info.stopped_text);
+    if (info.stopped && info.stopped_text != NULL)
+        snprintf(p->stopped_text, sizeof p->stopped_text, "%s", info.stopped_text);
     add_followers(p, r, &info, now);
 }
 
@@ -100,7 +102,8 @@ static void fill_peers(struct shard *s, struct report_shard *out)
     size_t count = 0;
     for (size_t at = 0; mesh_each_peer(s->mesh, &at, &peer);) count++;
     out->peers = mem_zalloc((count + 1) * sizeof *out->peers);
-    for (size_t at = 0; out->peer_count < count && mesh_each_peer(s->mesh, &at, &peer);) out->peers[out->peer_count++] = peer;
+    for (size_t at = 0; out->peer_count < count && mesh_each_peer(s->mesh, &at, &peer);)
+        out->peers[out->peer_count++] = peer;
 }
 
 static void count_leaderless(struct shard *s, char *out, size_t max)
@@ -111,14 +114,16 @@ static void count_leaderless(struct shard *s, char *out, size_t max)
     for (size_t i = 0; i < map.partition_count; i++) without += map.partitions[i].leader_node == 0;
     if (map.partition_count == 0) snprintf(out, max, "the catalog is not here yet");
     else if (without != 0)
-        snprintf(out, max, "%zu of %zu partitions have no known leader: is a majority of their nodes up?", without, map.partition_count);
+        snprintf(out, max, "%zu of %zu partitions have no known leader: is a majority of their nodes up?", without,
+                 map.partition_count);
 }
 
 static void fill_health(struct shard *s, char *out, size_t max)
 {
     struct node *n = s->node;
     if (n->stopping || s->gate == NULL) snprintf(out, max, "the node is stopping");
-    else if (n->control == NULL) snprintf(out, max, "the node has not joined its cluster yet (it asks %.200s)", n->join);
+    else if (n->control == NULL)
+        snprintf(out, max, "the node has not joined its cluster yet (it asks %.200s)", n->join);
     else if (n->opened != n->shard_count) snprintf(out, max, "the node is opening its stores");
     else count_leaderless(s, out, max);
     if (out[0] == 0 && !n->ready_told) snprintf(out, max, "the node leads partitions but waits for its leases");
@@ -141,7 +146,8 @@ static void fill_meta(struct shard *s, struct node_report *out)
     out->led = mem_zalloc((catalog->partition_count + 1) * sizeof *out->led);
     for (size_t at = 0; out->led_count < catalog->partition_count && control_each_report(c, &at, &led);) {
         struct report_led *p = &out->led[out->led_count++];
-        *p = (struct report_led){.partition_id = led->partition_id, .term = led->term, .leader_node = store_addr_node(led->leader)};
+        *p = (struct report_led){
+            .partition_id = led->partition_id, .term = led->term, .leader_node = store_addr_node(led->leader)};
         for (size_t i = 0; i < led->config.count; i++) p->voters += (led->config.members[i].roles & RAFT_VOTER) != 0;
     }
 }
@@ -193,8 +199,8 @@ static void fill_part(struct shard *s, void *arg)
     node_on_shard(s->node, p->gathering->asker->index, hear_part, p);
 }
 
-void node_report(struct shard *s, enum report_scope scope, void (*done)(void *ctx, struct shard *s, const struct node_report *r),
-                 void *ctx)
+void node_report(struct shard *s, enum report_scope scope,
+                 void (*done)(void *ctx, struct shard *s, const struct node_report *r), void *ctx)
 {
     struct gathering *g = mem_zalloc(sizeof *g);
     uint16_t count = scope == REPORT_ALL ? s->node->shard_count : 1;

@@ -74,7 +74,7 @@ struct node_report {
 enum report_scope { REPORT_HEALTH, REPORT_ALL };
 
 /* done runs on s, once, never within the call; the doors of s may be closed by then. */
-void node_report(struct shard *s, enum report_scope scope, void (*done)(void *ctx, struct shard *s, const struct node_report *r),
-                 void *ctx);
+void node_report(struct shard *s, enum report_scope scope,
+                 void (*done)(void *ctx, struct shard *s, const struct node_report *r), void *ctx);
 
 #endif

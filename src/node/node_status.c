@@ -43,7 +43,8 @@ static uint64_t leader_of(struct shard *s, const struct node_report *r, const st
     if (leading_here(r, p->id) != NULL) return s->node->identity.node_id;
     gate_map(s->gate, p->table, &map);
     for (size_t i = 0; i < map.partition_count; i++)
-        if (map.partitions[i].partition_id == p->id && map.partitions[i].leader_node != 0) return map.partitions[i].leader_node;
+        if (map.partitions[i].partition_id == p->id && map.partitions[i].leader_node != 0)
+            return map.partitions[i].leader_node;
     return led != NULL ? led->leader_node : 0;
 }
 

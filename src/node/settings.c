@@ -9,54 +9,58 @@
 #include "base/diag.h"
 #include "base/mem.h"
 
-#define KIB 1024ull
-#define MIB (KIB * KIB)
-#define GIB (KIB * MIB)
+#define KIB                  1024ull
+#define MIB                  (KIB * KIB)
+#define GIB                  (KIB * MIB)
 
 #define NUMBERS(type, field) .offset = offsetof(type, field), .size = sizeof(((type *)0)->field)
 #define OWN(field)           NUMBERS(struct settings, field)
 #define NODE(field)          NUMBERS(struct node_options, field)
 
 static const struct setting rows[] = {
-    {"listen", NULL, "HOST:PORT", NULL, "the one address for clients, peers and HTTP; port 0 takes any free one", SETTING_ADDRESS,
-     false, OWN(listen)},
+    {"listen", NULL, "HOST:PORT", NULL, "the one address for clients, peers and HTTP; port 0 takes any free one",
+     SETTING_ADDRESS, false, OWN(listen)},
     {"data", NULL, "DIR", NULL, "where the data is; made if it is not there", SETTING_TEXT, false, OWN(dir)},
-    {"join", NULL, "HOST:PORT", "nobody: found a cluster", "any member of the cluster to join; not looked at once it has joined",
-     SETTING_ADDRESS, false, OWN(join)},
-    {"advertise", NULL, "HOST:PORT", "the one it listens on", "the address at which other nodes and clients reach this node",
-     SETTING_ADDRESS, false, OWN(advertise)},
-    {"config", NULL, "FILE", "none", "a file of settings, 'name = value' a line; environment and flags win over it", SETTING_TEXT,
-     false, OWN(config)},
-    {"shards", NULL, "N", "the number of cores", "threads that serve; may change at any start", SETTING_NUMBER, false, OWN(shards), 1,
-     256},
-    {"stores", NULL, "N", "the number of shards", "logs and engines; for a new data directory only", SETTING_NUMBER, false,
-     NODE(stores), 1, 256},
-    {"partitions", NULL, "N", NULL, "of the default table; for a new cluster only", SETTING_NUMBER, false, NODE(partitions), 1, 16384},
-    {"replication-factor", NULL, "N", NULL, "copies of each partition of the default table; for a new cluster only", SETTING_NUMBER,
-     false, NODE(replicas), 1, 7},
-    {"insecure", NULL, NULL, NULL, "allows to listen beyond this machine, without passwords or encryption", SETTING_FLAG, false,
-     OWN(insecure), 0, 1},
-    {"redis-redirects", NULL, NULL, NULL, "Redis clients are sent to the leader (MOVED), as Redis Cluster does, instead of served "
-     "through this node", SETTING_FLAG, true, NODE(redirects), 0, 1},
-    {"clients-max", "maxclients", "N", NULL, "client connections of this node; further ones are refused", SETTING_NUMBER, true,
-     NODE(clients_max), 1, 1000000},
+    {"join", NULL, "HOST:PORT", "nobody: found a cluster",
+     "any member of the cluster to join; not looked at once it has joined", SETTING_ADDRESS, false, OWN(join)},
+    {"advertise", NULL, "HOST:PORT", "the one it listens on",
+     "the address at which other nodes and clients reach this node", SETTING_ADDRESS, false, OWN(advertise)},
+    {"config", NULL, "FILE", "none", "a file of settings, 'name = value' a line; environment and flags win over it",
+     SETTING_TEXT, false, OWN(config)},
+    {"shards", NULL, "N", "the number of cores", "threads that serve; may change at any start", SETTING_NUMBER, false,
+     OWN(shards), 1, 256},
+    {"stores", NULL, "N", "the number of shards", "logs and engines; for a new data directory only", SETTING_NUMBER,
+     false, NODE(stores), 1, 256},
+    {"partitions", NULL, "N", NULL, "of the default table; for a new cluster only", SETTING_NUMBER, false,
+     NODE(partitions), 1, 16384},
+    {"replication-factor", NULL, "N", NULL, "copies of each partition of the default table; for a new cluster only",
+     SETTING_NUMBER, false, NODE(replicas), 1, 7},
+    {"insecure", NULL, NULL, NULL, "allows to listen beyond this machine, without passwords or encryption",
+     SETTING_FLAG, false, OWN(insecure), 0, 1},
+    {"redis-redirects", NULL, NULL, NULL,
+     "Redis clients are sent to the leader (MOVED), as Redis Cluster does, instead of served "
+     "through this node",
+     SETTING_FLAG, true, NODE(redirects), 0, 1},
+    {"clients-max", "maxclients", "N", NULL, "client connections of this node; further ones are refused",
+     SETTING_NUMBER, true, NODE(clients_max), 1, 1000000},
     {"value-max", "proto-max-bulk-len", "SIZE", NULL, "the largest value or argument of a command", SETTING_SIZE, true,
      NODE(value_bytes_max), KIB, 512 * MIB},
-    {"request-timeout", NULL, "TIME", NULL, "a request that has not been answered by then gets an error", SETTING_DURATION, true,
-     NODE(request_timeout_ns), 10 * NS_PER_MS, 600 * NS_PER_S},
+    {"request-timeout", NULL, "TIME", NULL, "a request that has not been answered by then gets an error",
+     SETTING_DURATION, true, NODE(request_timeout_ns), 10 * NS_PER_MS, 600 * NS_PER_S},
     {"rows-memory", NULL, "SIZE", NULL, "the newest rows, kept in memory: for each store", SETTING_SIZE, false,
      NODE(limits.rows_bytes_max), 4 * MIB, 1024 * GIB},
     {"engine-cache", NULL, "SIZE", NULL, "blocks read from disk, kept in memory: for each store", SETTING_SIZE, false,
      NODE(limits.engine_cache_bytes), MIB, 1024 * GIB},
-    {"engine-write-buffer", NULL, "SIZE", NULL, "rows in memory before they are written to a file: for each store", SETTING_SIZE, false,
-     NODE(limits.engine_write_buffer_bytes), MIB, 4 * GIB},
-    {"log-max", NULL, "SIZE", NULL, "the log on disk, beyond which its oldest part is reclaimed: for each store", SETTING_SIZE, false,
-     NODE(limits.log.bytes_max), 64 * MIB, 1024 * GIB},
-    {"log-segment", NULL, "SIZE", NULL, "one file of the log", SETTING_SIZE, false, NODE(limits.log.segment_bytes), MIB, GIB},
+    {"engine-write-buffer", NULL, "SIZE", NULL, "rows in memory before they are written to a file: for each store",
+     SETTING_SIZE, false, NODE(limits.engine_write_buffer_bytes), MIB, 4 * GIB},
+    {"log-max", NULL, "SIZE", NULL, "the log on disk, beyond which its oldest part is reclaimed: for each store",
+     SETTING_SIZE, false, NODE(limits.log.bytes_max), 64 * MIB, 1024 * GIB},
+    {"log-segment", NULL, "SIZE", NULL, "one file of the log", SETTING_SIZE, false, NODE(limits.log.segment_bytes), MIB,
+     GIB},
     {"disk-reserve", NULL, "SIZE", NULL, "free disk below which writes are refused", SETTING_SIZE, false,
      NODE(limits.log.reserve_bytes), 0, 1024 * GIB},
-    {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse", SETTING_LEVEL,
-     true, NODE(log_level), DIAG_DEBUG, DIAG_ERROR},
+    {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse",
+     SETTING_LEVEL, true, NODE(log_level), DIAG_DEBUG, DIAG_ERROR},
 };
 
 static const char *const levels[] = {"debug", "info", "warn", "error"};
@@ -71,7 +75,8 @@ bool setting_each(size_t *at, const struct setting **out)
 const struct setting *setting_find(const char *name)
 {
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
-        if (strcmp(rows[i].name, name) == 0 || (rows[i].redis != NULL && strcmp(rows[i].redis, name) == 0)) return &rows[i];
+        if (strcmp(rows[i].name, name) == 0 || (rows[i].redis != NULL && strcmp(rows[i].redis, name) == 0))
+            return &rows[i];
     return NULL;
 }
 
@@ -86,12 +91,18 @@ struct unit {
     const char *name;
     uint64_t factor;
 };
-static const struct unit size_units[] = {{"tib", KIB * GIB}, {"gib", GIB}, {"mib", MIB}, {"kib", KIB}, {"b", 1}, {"", 1}, {0}};
+static const struct unit size_units[] = {{"tib", KIB *GIB}, {"gib", GIB}, {"mib", MIB}, {"kib", KIB},
+                                         {"b", 1},          {"", 1},      {0}};
 /* Redis: "1k" is 1000, "1kb" is 1024. */
-static const struct unit redis_units[] = {{"gb", GIB}, {"g", 1000000000}, {"mb", MIB}, {"m", 1000000}, {"kb", KIB}, {"k", 1000},
-                                          {"b", 1},    {"", 1},           {0}};
-static const struct unit time_units[] = {{"h", 3600 * NS_PER_S}, {"m", 60 * NS_PER_S}, {"s", NS_PER_S}, {"ms", NS_PER_MS},
-                                         {"us", NS_PER_US},      {"ns", 1},            {0}};
+static const struct unit redis_units[] = {
+    {"gb", GIB}, {"g", 1000000000}, {"mb", MIB}, {"m", 1000000}, {"kb", KIB}, {"k", 1000}, {"b", 1}, {"", 1}, {0}};
+static const struct unit time_units[] = {{"h", 3600 * NS_PER_S},
+                                         {"m", 60 * NS_PER_S},
+                                         {"s", NS_PER_S},
+                                         {"ms", NS_PER_MS},
+                                         {"us", NS_PER_US},
+                                         {"ns", 1},
+                                         {0}};
 static const struct unit no_units[] = {{"", 1}, {0}};
 
 static bool parse_with_units(const char *text, const struct unit *units, uint64_t *out)
@@ -100,7 +111,8 @@ static bool parse_with_units(const char *text, const struct unit *units, uint64_
     size_t digits = 0;
     char rest[8] = {0};
     for (; isdigit((unsigned char)text[digits]); digits++)
-        if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (uint64_t)(text[digits] - '0'), &n)) return false;
+        if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (uint64_t)(text[digits] - '0'), &n))
+            return false;
     if (digits == 0 || strlen(text + digits) >= sizeof rest) return false;
     for (size_t i = 0; text[digits + i] != 0; i++) rest[i] = (char)tolower((unsigned char)text[digits + i]);
     for (; units->name != NULL; units++)
@@ -108,9 +120,18 @@ static bool parse_with_units(const char *text, const struct unit *units, uint64_
     return false;
 }
 
-bool parse_size(const char *text, uint64_t *out) { return parse_with_units(text, size_units, out); }
-bool parse_duration_ns(const char *text, uint64_t *out) { return parse_with_units(text, time_units, out); }
-bool parse_number(const char *text, uint64_t *out) { return parse_with_units(text, no_units, out); }
+bool parse_size(const char *text, uint64_t *out)
+{
+    return parse_with_units(text, size_units, out);
+}
+bool parse_duration_ns(const char *text, uint64_t *out)
+{
+    return parse_with_units(text, time_units, out);
+}
+bool parse_number(const char *text, uint64_t *out)
+{
+    return parse_with_units(text, no_units, out);
+}
 
 static bool parse_word(const char *text, uint8_t type, uint64_t *out)
 {
@@ -146,7 +167,8 @@ void setting_format(const struct setting *row, uint64_t value, char *out, size_t
     }
 }
 
-static enum status parse(const struct setting *row, const char *text, const struct unit *sizes, uint64_t *out, struct error *err)
+static enum status parse(const struct setting *row, const char *text, const struct unit *sizes, uint64_t *out,
+                         struct error *err)
 {
     char lo[32], hi[32];
     uint64_t v = 0;
@@ -168,7 +190,8 @@ static enum status parse(const struct setting *row, const char *text, const stru
         return error_set(err, ST_INVALID, "'%.60s' is not a value for it: give %s, from %s to %s", text, like, lo, hi);
     }
     if (v < row->min || v > row->max)
-        return error_set(err, ST_INVALID, "%.60s is %s: give a value from %s to %s", text, v < row->min ? "too small" : "too large", lo, hi);
+        return error_set(err, ST_INVALID, "%.60s is %s: give a value from %s to %s", text,
+                         v < row->min ? "too small" : "too large", lo, hi);
     *out = v;
     return ST_OK;
 }
@@ -221,22 +244,28 @@ static enum status set_text(const struct setting *row, struct settings *s, const
 {
     if (value[0] == 0) return error_set(err, ST_INVALID, "it has no value: give %s", row->argument);
     if (strlen(value) >= row->size)
-        return error_set(err, ST_INVALID, "the value is longer than %u bytes: give a shorter %s", row->size - 1u, row->argument);
+        return error_set(err, ST_INVALID, "the value is longer than %u bytes: give a shorter %s", row->size - 1u,
+                         row->argument);
     enum status st = row->type == SETTING_ADDRESS ? check_address(value, err) : ST_OK;
     if (st == ST_OK) snprintf((char *)s + row->offset, row->size, "%s", value);
     return st;
 }
 
-static enum status set_row(const struct setting *row, struct settings *s, const char *value, const char *from, struct error *err)
+static enum status set_row(const struct setting *row, struct settings *s, const char *value, const char *from,
+                           struct error *err)
 {
     uint64_t number;
-    enum status st = row->type < SETTING_NUMBER ? set_text(row, s, value, err) : setting_parse(row, value, &number, err);
+    enum status st = row->type < SETTING_NUMBER ? set_text(row, s, value, err)
+                                                : setting_parse(row, value, &number, err);
     if (st != ST_OK) return error_prefix(err, st, "%s: ", from);
     if (row->type >= SETTING_NUMBER) setting_store(row, s, number);
     return ST_OK;
 }
 
-static const char *next_name(void *ctx, size_t at) { return at < ARRAY_COUNT(rows) ? rows[at].name : NULL; }
+static const char *next_name(void *ctx, size_t at)
+{
+    return at < ARRAY_COUNT(rows) ? rows[at].name : NULL;
+}
 
 static const struct setting *find_own(const char *name)
 {
@@ -249,7 +278,8 @@ enum status settings_set(struct settings *s, const char *name, const char *value
     const struct setting *row = find_own(name);
     if (row != NULL) return set_row(row, s, value, from, err);
     const char *near = nearest_word(name, next_name, NULL);
-    if (near != NULL) return error_set(err, ST_INVALID, "%.80s: there is no such setting. Did you mean %s?", from, near);
+    if (near != NULL)
+        return error_set(err, ST_INVALID, "%.80s: there is no such setting. Did you mean %s?", from, near);
     return error_set(err, ST_INVALID, "%.80s: there is no such setting: 'cairn help serve' lists them", from);
 }
 
@@ -264,7 +294,10 @@ void settings_default(struct settings *s)
 
 /* ---- file, environment, flags ---- */
 
-static bool blank(uint8_t ch) { return ch == ' ' || ch == '\t' || ch == '\r'; }
+static bool blank(uint8_t ch)
+{
+    return ch == ' ' || ch == '\t' || ch == '\r';
+}
 
 static struct bytes trim(struct bytes b)
 {
@@ -281,7 +314,8 @@ static struct bytes without_comment(struct bytes line)
     return line;
 }
 
-static enum status file_line(struct settings *s, struct bytes line, const char *path, unsigned number, uint64_t *seen, struct error *err)
+static enum status file_line(struct settings *s, struct bytes line, const char *path, unsigned number, uint64_t *seen,
+                             struct error *err)
 {
     char name[64], value[400], from[420];
     const uint8_t *equals = line.n != 0 ? memchr(line.p, '=', line.n) : NULL;
@@ -302,7 +336,8 @@ static enum status file_line(struct settings *s, struct bytes line, const char *
         _Static_assert(ARRAY_COUNT(rows) <= 64, "seen is a set of rows");
         if (*seen & bit) return error_set(err, ST_INVALID, "%s is set twice: remove one of the two lines", from);
         if (row->offset == offsetof(struct settings, config))
-            return error_set(err, ST_INVALID, "%s: a file can't name another one: use the flag or the environment", from);
+            return error_set(err, ST_INVALID, "%s: a file can't name another one: use the flag or the environment",
+                             from);
         *seen |= bit;
     }
     return settings_set(s, name, value, from, err);
@@ -313,7 +348,8 @@ enum status settings_file(struct settings *s, struct bytes text, const char *pat
     uint64_t seen = 0;
     unsigned number = 0;
     if (text.n > SETTINGS_FILE_MAX)
-        return error_set(err, ST_INVALID, "'%.200s' is larger than %u KiB: it is not a file of settings", path, SETTINGS_FILE_MAX >> 10);
+        return error_set(err, ST_INVALID, "'%.200s' is larger than %u KiB: it is not a file of settings", path,
+                         SETTINGS_FILE_MAX >> 10);
     while (text.n != 0) {
         const uint8_t *end = memchr(text.p, '\n', text.n);
         size_t n = end != NULL ? (size_t)(end - text.p) : text.n;
@@ -365,7 +401,8 @@ enum status settings_flags(struct settings *s, int argc, char *const *argv, stru
         const char *value = equals != NULL ? equals + 1 : NULL;
         if (row != NULL && value == NULL && row->type == SETTING_FLAG) value = "yes";
         else if (row != NULL && value == NULL && i + 1 < argc) value = argv[++i];
-        if (row != NULL && value == NULL) return error_set(err, ST_INVALID, "%s needs a value: %s %s", from, from, row->argument);
+        if (row != NULL && value == NULL)
+            return error_set(err, ST_INVALID, "%s needs a value: %s %s", from, from, row->argument);
         enum status st = settings_set(s, name, value != NULL ? value : "", from, err);
         if (st != ST_OK) return st;
     }
@@ -374,7 +411,10 @@ enum status settings_flags(struct settings *s, int argc, char *const *argv, stru
 
 /* ---- the whole ---- */
 
-static size_t host_length(const char *address) { return (size_t)(strrchr(address, ':') - address); }
+static size_t host_length(const char *address)
+{
+    return (size_t)(strrchr(address, ':') - address);
+}
 
 static bool host_is(const char *address, const char *host)
 {
@@ -389,21 +429,31 @@ static bool is_loopback(const char *address)
     return net127 || host_is(address, "localhost") || host_is(address, "[::1]");
 }
 
-static bool is_any(const char *address) { return host_is(address, "0.0.0.0") || host_is(address, "[::]"); }
+static bool is_any(const char *address)
+{
+    return host_is(address, "0.0.0.0") || host_is(address, "[::]");
+}
 
 enum status settings_check(struct settings *s, struct error *err)
 {
     if (!is_loopback(s->listen) && !s->insecure)
-        return error_set(err, ST_DENIED, "listening on %.100s would let everyone who reaches this address read and change all data: "
-                         "there are no passwords and no encryption yet. In a network that you trust, say so with --insecure; "
-                         "else listen on 127.0.0.1", s->listen);
+        return error_set(
+            err, ST_DENIED,
+            "listening on %.100s would let everyone who reaches this address read and change all data: "
+            "there are no passwords and no encryption yet. In a network that you trust, say so with --insecure; "
+            "else listen on 127.0.0.1",
+            s->listen);
     if (is_any(s->listen) && s->advertise[0] == 0)
-        return error_set(err, ST_INVALID, "with --listen %.100s other nodes do not know where to find this one: say it with "
-                         "--advertise HOST:PORT", s->listen);
+        return error_set(err, ST_INVALID,
+                         "with --listen %.100s other nodes do not know where to find this one: say it with "
+                         "--advertise HOST:PORT",
+                         s->listen);
     if (s->advertise[0] != 0 && (is_any(s->advertise) || strcmp(strrchr(s->advertise, ':'), ":0") == 0))
-        return error_set(err, ST_INVALID, "--advertise %.100s is not an address to connect to: give this node's own", s->advertise);
+        return error_set(err, ST_INVALID, "--advertise %.100s is not an address to connect to: give this node's own",
+                         s->advertise);
     if (s->node.limits.log.segment_bytes * 2 > s->node.limits.log.bytes_max)
-        return error_set(err, ST_INVALID, "--log-segment is more than half of --log-max: the log needs at least two files");
+        return error_set(err, ST_INVALID,
+                         "--log-segment is more than half of --log-max: the log needs at least two files");
     s->node.limits.rows_dirty_bytes_max = s->node.limits.rows_bytes_max / 2;
     s->node.dir = s->dir;
     s->node.listen = s->listen;

@@ -1,14 +1,13 @@
 /* settings.h - what can be set of a node: one table, read from a file, the environment and flags.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    each setting is one row: its name, type, range and help. "value-max" is --value-max as a flag, CAIRN_VALUE_MAX in
- *             the environment, and "value-max = 64MiB" in a file. Whoever reads them applies the file first, then the
- *             environment, then the flags: the later one wins. CONFIG GET and SET of Redis clients use the same rows.
- * Values:     numbers are decimal; sizes take KiB, MiB, GiB, TiB or are bytes; durations take us, ms, s, m, h and have a unit;
- *             flags are yes or no.
- * Ownership:  struct settings holds all of its texts; after settings_check its node options point into it, so it must not move.
- * Threading:  pure; the table is constant.
- * Errors:     ST_INVALID, with a text that names the setting where it was found, the value, the range and what to do. */
+ * Purpose:    each setting is one row: its name, type, range and help. "value-max" is --value-max as a flag,
+ * CAIRN_VALUE_MAX in the environment, and "value-max = 64MiB" in a file. Whoever reads them applies the file first,
+ * then the environment, then the flags: the later one wins. CONFIG GET and SET of Redis clients use the same rows.
+ * Values:     numbers are decimal; sizes take KiB, MiB, GiB, TiB or are bytes; durations take us, ms, s, m, h and have
+ * a unit; flags are yes or no. Ownership:  struct settings holds all of its texts; after settings_check its node
+ * options point into it, so it must not move. Threading:  pure; the table is constant. Errors:     ST_INVALID, with a
+ * text that names the setting where it was found, the value, the range and what to do. */
 #ifndef CAIRN_NODE_SETTINGS_H
 #define CAIRN_NODE_SETTINGS_H
 
@@ -25,7 +24,15 @@ struct settings {
     bool insecure;
 };
 
-enum setting_type { SETTING_TEXT, SETTING_ADDRESS, SETTING_NUMBER, SETTING_SIZE, SETTING_DURATION, SETTING_FLAG, SETTING_LEVEL };
+enum setting_type {
+    SETTING_TEXT,
+    SETTING_ADDRESS,
+    SETTING_NUMBER,
+    SETTING_SIZE,
+    SETTING_DURATION,
+    SETTING_FLAG,
+    SETTING_LEVEL
+};
 
 struct setting {
     const char *name;
@@ -33,10 +40,10 @@ struct setting {
     const char *argument; /* for the help: HOST:PORT */
     const char *unset;    /* for the help: what 0, or no text, stands for; NULL: print the value */
     const char *help;
-    uint8_t type;         /* enum setting_type */
-    bool runtime;         /* may be changed while the node runs */
+    uint8_t type;          /* enum setting_type */
+    bool runtime;          /* may be changed while the node runs */
     uint16_t offset, size; /* of the field in struct settings */
-    uint64_t min, max;    /* numbers, bytes, nanoseconds; of a text its longest length is `size` - 1 */
+    uint64_t min, max;     /* numbers, bytes, nanoseconds; of a text its longest length is `size` - 1 */
 };
 
 const struct setting *setting_find(const char *name); /* NULL: unknown; Redis's names are known too */
@@ -59,15 +66,16 @@ void setting_show(const struct setting *row, const struct settings *s, char *out
 void settings_default(struct settings *s);
 /* `from` says in errors where it was found: "--value-max", "CAIRN_VALUE_MAX", "'cairn.conf', line 3: value-max". */
 enum status settings_set(struct settings *s, const char *name, const char *value, const char *from, struct error *err);
-/* Lines "name = value"; '#' begins a comment where a line or a word begins; blank lines count for nothing. Unknown names and
- * names that come twice are errors. */
+/* Lines "name = value"; '#' begins a comment where a line or a word begins; blank lines count for nothing. Unknown
+ * names and names that come twice are errors. */
 enum status settings_file(struct settings *s, struct bytes text, const char *path, struct error *err);
 /* Takes CAIRN_… of the rows; other variables are not looked at (a container platform sets CAIRN_PORT and the like for a
  * service of that name). environment ends with NULL. */
 enum status settings_environment(struct settings *s, char *const *environment, struct error *err);
 /* argv without the command: "--name value", "--name=value", "--flag". */
 enum status settings_flags(struct settings *s, int argc, char *const *argv, struct error *err);
-/* What only the whole tells: listening beyond loopback, an address that others can't use. Then fills in the node options. */
+/* What only the whole tells: listening beyond loopback, an address that others can't use. Then fills in the node
+ * options. */
 enum status settings_check(struct settings *s, struct error *err);
 
 /* For the other commands' options. */

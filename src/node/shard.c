@@ -149,10 +149,11 @@ void shard_open_stores(struct shard *s, void *unused)
     struct error err = {0};
     mesh_set_self(s->mesh, n->identity.node_id, n->identity.cluster_id);
     gate_set_self(s->gate, n->identity.node_id);
-    s->host_count = (n->identity.stores + n->shard_count - 1u - s->index) / n->shard_count;
-    s->hosts = mem_zalloc((s->host_count + 1) * sizeof *s->hosts);
-    for (size_t i = 0; i < s->host_count; i++) {
-        if (open_store(s, (uint16_t)(s->index + i * n->shard_count), &s->hosts[i], &err) != ST_OK) {
+    size_t count = (n->identity.stores + n->shard_count - 1u - s->index) / n->shard_count;
+    s->hosts = mem_zalloc((count + 1) * sizeof *s->hosts);
+    for (; s->host_count < count; s->host_count++) {
+        uint16_t store = (uint16_t)(s->index + s->host_count * n->shard_count);
+        if (open_store(s, store, &s->hosts[s->host_count], &err) != ST_OK) {
             node_fail(n, err.status, err.text);
             return;
         }
@@ -233,9 +234,9 @@ void shard_set_catalog(struct shard *s, void *arg)
     catalog_unref(s->catalog);
     s->catalog = c;
     s->strangers_dropped = false;
+    /* Removed ones too: they have to be told. */
     for (size_t i = 0; i < c->node_count; i++)
-        if (c->nodes[i].id != s->node->identity.node_id)
-            mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].state == NODE_UP ? c->nodes[i].address : NULL);
+        if (c->nodes[i].id != s->node->identity.node_id) mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
     gate_set_catalog(s->gate, c);
     reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);

@@ -19,7 +19,7 @@ void host_limits_default(struct host_limits *l)
                  .uncommitted_bytes_max = 64 << 20,
                  .tail_bytes_max = 4 << 20,
                  .reads_max = 65536,
-                 .election_ns = 150 * NS_PER_MS,
+                 .election_ns = 300 * NS_PER_MS,
                  .resend_ns = 250 * NS_PER_MS,
                  .transfer_ns = 500 * NS_PER_MS},
         .log = {.segment_bytes = 32 << 20,
@@ -326,6 +326,7 @@ static void tick_replica(struct host *h, struct replica *r, uint64_t now)
         host_wake(r);
     snapshot_tick(r, now);
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
+    if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
 }
 
@@ -492,6 +493,7 @@ void host_deliver(struct host *h, const struct mesh_frame *f)
     case MESH_RAFT: on_raft(h, f); break;
     case MESH_SNAPSHOT_CHUNK: snapshot_on_chunk(h, f); break;
     case MESH_SNAPSHOT_ACK: snapshot_on_ack(h, f); break;
+    case MESH_SCRUB: scrub_on_frame(h, f); break;
     case MESH_REQUEST: request_on_frame(h, f); break;
     default: break;
     }

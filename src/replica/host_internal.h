@@ -30,6 +30,11 @@ struct flight {
 struct snapshot_send;
 struct snapshot_receive;
 
+/* What a replica says of its rows as of an entry. */
+struct scrub_report {
+    uint64_t replica_id, index, hash, rows;
+};
+
 struct replica {
     struct host *host;
     uint64_t partition_id, replica_id;
@@ -77,6 +82,9 @@ struct replica {
     uint64_t led_term;       /* the term whose floor the clock was raised for */
     uint64_t change_retry_ns, transfer_retry_ns;
     uint64_t sweep_ns, scrub_at_ns;
+    uint64_t scrub_index; /* of the scrub whose reports are gathered; 0: none */
+    struct scrub_report scrub[RAFT_MEMBERS_MAX];
+    size_t scrub_count;
     unsigned sweeps; /* proposals of the sweep under way */
     uint16_t garbage_slot, expired_slot; /* where it goes on */
 
@@ -164,6 +172,10 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
 void replica_run_reads(struct replica *r);
 void replica_run_waits(struct replica *r);
 void replica_sweep(struct replica *r, uint64_t now);
+/* scrub.c */
+bool scrub_apply(struct replica *r, const struct entry *e); /* false: not now, the entry stays to be applied */
+void scrub_on_frame(struct host *h, const struct mesh_frame *f);
+void scrub_tick(struct replica *r, uint64_t now);
 /* request.c */
 void request_on_frame(struct host *h, const struct mesh_frame *f);
 /* snapshot.c */

@@ -92,12 +92,13 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         state.damaged = on_disk->damaged;
     }
     uint64_t last = on_disk != NULL ? on_disk->last_index : 0;
+    if (r->applied < state.base_index && !state.damaged)
+        return error_set(err, ST_CORRUPT, "partition %llu: the engine is at entry %llu, but the log begins after %llu",
+                         (unsigned long long)r->partition_id, (unsigned long long)r->applied,
+                         (unsigned long long)state.base_index);
     if (r->applied > last || r->applied < state.base_index) {
-        if (r->applied < state.base_index)
-            return error_set(err, ST_CORRUPT, "partition %llu: the engine is at entry %llu, but the log begins after %llu",
-                             (unsigned long long)r->partition_id, (unsigned long long)r->applied,
-                             (unsigned long long)state.base_index);
-        /* A snapshot was installed, and the log's mark of it was lost. */
+        /* A snapshot was installed, and the log's mark of it was lost; or damage took the first entries that the engine needs:
+         * the log starts anew, and stays suspect, until a leader has refilled it. */
         log_reset(h->log, r->replica_id, r->applied, r->applied_term);
         state.base_index = last = r->applied;
         state.base_term = r->applied_term;

@@ -23,7 +23,10 @@ void replica_encode_applied(const struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.keys);
     buf_put_u64(out, (uint64_t)r->counters.expires);
     buf_put_u64(out, (uint64_t)r->counters.garbage);
-    raft_config_encode(&r->applied_config, out);
+    buf_put_u64(out, r->counters.last_delete);
+    /* A new member that is fed from the log's beginning has none until it applies its first one. */
+    buf_put_u8(out, r->applied_config.count != 0);
+    if (r->applied_config.count != 0) raft_config_encode(&r->applied_config, out);
 }
 
 bool replica_load_applied(struct replica *r, struct bytes row)
@@ -36,8 +39,11 @@ bool replica_load_applied(struct replica *r, struct bytes row)
     r->counters.keys = (int64_t)reader_u64(&in);
     r->counters.expires = (int64_t)reader_u64(&in);
     r->counters.garbage = (int64_t)reader_u64(&in);
+    r->counters.last_delete = reader_u64(&in);
     r->last_ts = r->applied_ts;
-    return !in.failed && raft_config_decode(reader_bytes(&in, reader_left(&in)), &r->applied_config);
+    bool has_config = reader_u8(&in) != 0;
+    if (in.failed || !has_config) return reader_done(&in);
+    return raft_config_decode(reader_bytes(&in, reader_left(&in)), &r->applied_config);
 }
 
 static void put_window(struct replica *r, uint64_t session)
@@ -231,6 +237,8 @@ static bool take_ready(struct replica *r)
 
 void replica_turn(struct replica *r)
 {
+    /* A leader stamps nothing before the news that it leads has raised the clock above its predecessors'. */
+    take_ready(r);
     replica_close_batch(r);
     /* What is taken may cause more at once (a sole voter commits by itself), but not without end. */
     for (int i = 0; i < 4 && take_ready(r); i++) continue;
@@ -346,6 +354,8 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
     struct error err = {0};
     uint64_t now = host_now(r->host);
     raft_view(r->raft, &view);
+    /* A plan older than the one that the group follows already is not followed: this node's catalog is behind. */
+    if (wanted->epoch < view.config->epoch && !MUTATION("stale_plan_followed")) return;
     if (view.role != RAFT_LEADER || !view.config_committed || view.transferring || raft_config_joint(view.config)) return;
     struct raft_config next;
     if (now >= r->change_retry_ns && next_config(r, &view, wanted, &next)) {

@@ -182,6 +182,9 @@ static bool apply_entry(struct replica *r, const struct entry *e)
     case ENTRY_NOOP: break;
     case ENTRY_CONF: apply_config(r, e); break;
     case ENTRY_OPS: st = apply_ops(r, e); break;
+    case ENTRY_SCRUB:
+        if (!scrub_apply(r, e)) return false;
+        break;
     default: st = ST_VERSION; break;
     }
     if (st == ST_NOT_READY) {

@@ -149,6 +149,7 @@ static bool propose_batch(struct replica *r)
     uint64_t now = host_now(h);
     hlc_t limit = raft_hlc_limit(r->raft, now);
     hlc_t wall = hlc_from_ms(env_wall_ms(h->env));
+    hlc_see(&h->clock, raft_hlc_floor(r->raft)); /* a configuration's entry may have raised it */
     hlc_t first = MAX(MAX(wall, h->clock.last + 1), r->last_ts + 1);
     if (first + r->batch_timestamps > limit) {
         /* A wall clock that runs ahead gives way to the limit; a limit that is behind what was used holds writes back. */

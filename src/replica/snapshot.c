@@ -8,7 +8,7 @@
  *           two leaves an applied row ahead of the log, which opening repairs (host.c).
  * Chunk:    partition u64 | from u64 | to u64 (replica ids) | snapshot id u64 | sequence u32 | flags u8 | in the first:
  *           header | rows: lp key, lp value, …
- * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | lp config | varint sessions |
+ * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | last delete u64 | lp config | varint sessions |
  *           (session u64, lp window row) by rising session
  * Ack:      partition u64 | from u64 | to u64 | snapshot id u64 | sequence u32 | status u8 */
 #include <stdlib.h>
@@ -162,6 +162,7 @@ static void put_header(struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.keys);
     buf_put_u64(out, (uint64_t)r->counters.expires);
     buf_put_u64(out, (uint64_t)r->counters.garbage);
+    buf_put_u64(out, r->counters.last_delete);
     raft_config_encode(&r->applied_config, &config);
     buf_put_lp(out, buf_view(&config));
     size_t n = 0;
@@ -192,7 +193,7 @@ void snapshot_start(struct replica *r, uint64_t to)
         if (r->sends[i] == NULL) slot = i;
         else if (r->sends[i]->to == to) return;
     }
-    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->applied == 0 || h->snapshots >= h->limits.snapshots_max ||
+    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
         rows_flush(h->rows, &err) != ST_OK) {
         raft_snapshot_ended(r->raft, host_now(h), to, false); /* it asks again after a while */
         return;
@@ -319,6 +320,7 @@ static bool read_header(struct snapshot_receive *s, struct reader *in)
     s->counters.keys = (int64_t)reader_u64(in);
     s->counters.expires = (int64_t)reader_u64(in);
     s->counters.garbage = (int64_t)reader_u64(in);
+    s->counters.last_delete = reader_u64(in);
     config = reader_lp(in);
     uint64_t sessions = reader_varint(in);
     if (in->failed || !raft_config_decode(config, &s->config) || sessions > WINDOW_SESSIONS_MAX) return false;

@@ -178,6 +178,8 @@ static struct place *place_of(struct gate *g, uint64_t partition_id)
 /* Who to ask: the leader as last heard; else the members in turn. 0: none. */
 static store_addr_t choose(struct gate *g, struct place *p)
 {
+    struct replica *here = p->leader == 0 ? g->options.local(g->options.ctx, p->partition_id) : NULL;
+    if (here != NULL) p->leader = replica_leader_store(here);
     if (p->leader != 0) return p->leader;
     const struct catalog_partition *c = catalog_partition(g->catalog, p->partition_id);
     if (c == NULL || c->count == 0) return 0;

@@ -270,7 +270,7 @@ static void remove_dir(const char *dir)
 
 static void three_agree(void **state)
 {
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= 4; seed++) {
         char dir[64] = "/tmp/engine_random_XXXXXX", engine_dir[80];
         assert_non_null(mkdtemp(dir));
         snprintf(engine_dir, sizeof engine_dir, "%s/engine", dir);
@@ -281,7 +281,7 @@ static void three_agree(void **state)
         struct rng r;
         uint64_t number = 0;
         rng_init(&r, seed);
-        for (unsigned n = 0; n < 1500; n++) {
+        for (unsigned n = 0; n < 1000; n++) {
             struct step s;
             next_step(&r, &number, &s);
             if (s.kind == STEP_DROP) let_snapshots_go(sides, 2); /* drops are felt by snapshots, differently */
@@ -394,7 +394,7 @@ static void rocksdb_killed_is_as_of_a_batch(void **state)
     struct rng r;
     uint64_t number = 0, flushed = 0, lost = 0;
     rng_init(&r, 99);
-    for (uint64_t round = 1; round <= 25; round++) { /* each goes on with what the one before left */
+    for (uint64_t round = 1; round <= 12; round++) { /* each goes on with what the one before left */
         uint64_t steps = rng_between(&r, 1, 400), base = number;
         run_and_kill(engine_dir, round, base, steps);
         flushed_by(round, base, steps, &number, &flushed);
@@ -411,7 +411,7 @@ static void rocksdb_killed_is_as_of_a_batch(void **state)
 static void the_twin_without_power_is_as_of_a_batch(void **state)
 {
     uint64_t lost = 0;
-    for (uint64_t seed = 1; seed <= 10; seed++) {
+    for (uint64_t seed = 1; seed <= 6; seed++) {
         struct test_env *test = test_env_new(seed);
         struct model m = {0};
         struct rng r;

@@ -333,7 +333,10 @@ static enum status twin_flush(struct engine *base, struct error *err)
     return st;
 }
 
-/* A worker came by: the engine's own thread may do something, and reading takes time. */
+static void nothing(void *ctx, const char *name) {}
+
+/* A worker came by: the engine's own thread may do something, and reading takes time (listing a directory does, too).
+ */
 static void on_worker(struct twin *t)
 {
     if (!t->troubled) return;
@@ -342,7 +345,7 @@ static void on_worker(struct twin *t)
         flush_frozen(t, NULL);
         give_file(t);
     } else {
-        (void)env_dir_sync(t->base.env, t->dir, NULL);
+        (void)env_dir_list(t->base.env, t->dir, nothing, NULL, NULL);
     }
 }
 
@@ -774,6 +777,13 @@ enum status twin_open(struct env *env, const char *dir, const struct engine_opti
     t->dir = mem_strdup(dir);
     t->frozen_seq = t->flushing_seq = UINT64_MAX;
     enum status st = twin_file_open(env, dir, load, t, &t->file, err);
+    if (st == ST_OK && t->file.bytes > t->file.image_bytes) {
+        /* What was read may be in the page cache only (a failed sync leaves clean pages): it is not built upon. */
+        struct buf b = {0};
+        image(t, &b);
+        st = twin_file_rewrite(&t->file, buf_view(&b), err);
+        buf_deinit(&b);
+    }
     if (st != ST_OK) {
         twin_close(&t->base);
         return st;

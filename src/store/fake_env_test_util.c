@@ -359,17 +359,25 @@ static enum status f_write(struct env_file *base, uint64_t offset, const void *p
     return st;
 }
 
-static enum status f_sync(struct env_file *base, struct error *err)
+static void inode_sync(struct inode *i)
 {
-    struct inode *i = ((struct file *)base)->inode;
-    enum status st = changing(fake_of(base->env), FAKE_SYNC, err);
-    if (st != ST_OK) return st;
     for (uint64_t s = 0; s < i->cap / SECTOR; s++) {
         if (i->dirty[s]) memcpy(i->old + s * SECTOR, i->now + s * SECTOR, SECTOR);
         i->dirty[s] = 0;
     }
     i->old_size = i->size;
-    return ST_OK;
+}
+
+void fake_writeback(struct fake *f)
+{
+    for (size_t i = 0; !f->off && i < f->disk->now.n; i++) inode_sync(f->disk->now.v[i].inode);
+}
+
+static enum status f_sync(struct env_file *base, struct error *err)
+{
+    enum status st = changing(fake_of(base->env), FAKE_SYNC, err);
+    if (st == ST_OK) inode_sync(((struct file *)base)->inode);
+    return st;
 }
 
 static enum status f_size(struct env_file *base, uint64_t *out, struct error *err)

@@ -31,6 +31,8 @@ void fake_power_off_at(struct fake *f, uint64_t n);
 enum fake_op { FAKE_READ, FAKE_WRITE, FAKE_SYNC, FAKE_FILL, FAKE_CREATE, FAKE_DIR_SYNC, FAKE_OP_COUNT };
 /* The next `count` operations of the kind, after `skip` of them, fail with st. */
 void fake_fail(struct fake *f, enum fake_op op, uint64_t skip, uint64_t count, enum status st);
+/* The kernel writes back all sectors in doubt by itself (if the power is on). */
+void fake_writeback(struct fake *f);
 void fake_set_free(struct fake *f, uint64_t bytes); /* what env_disk_free says */
 
 struct fake_disk *fake_disk_clone(const struct fake_disk *d);

@@ -1,7 +1,7 @@
 /* log_format.h - how segments, batches and records of the log lie in bytes.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    encodes and decodes; no file, no memory of its own. docs/log-format.md has the same tables in prose.
+ * Purpose:    encodes and decodes; no file, no memory of its own. docs/formats.md, "The log", has the same tables.
  * Threading:  pure; batches are sealed on the log's worker.
  * Errors:     decoding bytes from disk never trusts them: a wrong checksum or an impossible length is "not valid".
  * Positions:  a position is segment number << 32 | offset in its file: it rises with the log and names one byte for ever.

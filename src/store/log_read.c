@@ -97,6 +97,10 @@ static void read_run(struct env_job *job)
         buf_clear(&run);
         uint8_t *p = buf_extend(&run, (size_t)(end - first->offset));
         rd->status = env_file_read(first->segment->file, first->offset, p, run.n, &rd->err);
+        if (rd->status != ST_OK && n > 1) { /* what lies between may be bad and concern others */
+            n = 1;
+            rd->status = env_file_read(first->segment->file, first->offset, p, first->size, &rd->err);
+        }
         for (size_t k = 0; k < n && rd->status == ST_OK; k++)
             rd->status = decode_one(rd, i + k, p + (rd->items[i + k].offset - first->offset));
         i += n;

@@ -38,6 +38,7 @@ struct found {
 };
 
 struct recover {
+    uint64_t synced; /* the highest position that a valid header calls synced */
     struct log *l;
     struct map found;
     struct found unknown;   /* replica 0 */
@@ -53,6 +54,7 @@ struct recover {
     bool pending_batch;           /* a batch with a valid header, in pending_bytes */
     struct log_batch_header pending_header;
     struct buf pending_bytes;     /* as much of the batch as the file has */
+    bool pending_more;            /* … and no zeros behind it: it was not the last one */
     uint64_t pending_used;        /* pages that are not zero in the region */
     uint32_t seed, record_seed;   /* of the segment under way */
     uint32_t pending_record_seed;
@@ -243,15 +245,16 @@ static void apply_batch(struct recover *rc, const struct log_batch_header *h, co
     claims(rc, h, batch);
 }
 
-/* Whose records of a damaged batch are gone can't be told: all that it concerns are marked. */
-static void lose_records(struct recover *rc, const struct log_batch_header *h, const uint8_t *batch)
+/* Whose records of a damaged batch are gone can't be told: all that it concerns are marked (behind the good records: one
+ * of them may say that its replica is well), and (before them) lose what the batch may have replaced. */
+static void lose_records(struct recover *rc, const struct log_batch_header *h, const uint8_t *batch, bool before)
 {
     for (uint32_t i = 0; i < h->summary_count; i++) {
         struct log_summary s;
         log_summary_get(batch, i, &s);
         struct found *f = found_get(rc, s.replica_id);
-        mark_damaged(f);
-        if (s.first != 0 && s.first != LOG_SUMMARY_COPIES) slots_cut(f, s.first);
+        if (!before) mark_damaged(f);
+        else if (s.first != 0 && s.first != LOG_SUMMARY_COPIES) slots_cut(f, s.first);
     }
 }
 
@@ -275,7 +278,7 @@ static void salvage(struct recover *rc)
             if (pass == 1) on_record(rc, &r, h->position + at, check == LOG_VALID);
             at += (uint32_t)log_record_size(r.data.n);
         }
-        if (pass == 0 && good + bad < h->records) lose_records(rc, h, batch);
+        if (good + bad < h->records) lose_records(rc, h, batch, pass == 0);
     }
     claims(rc, h, batch);
     rc->l->stats.records_damaged += h->records - MIN(good, h->records);
@@ -295,13 +298,14 @@ static void lost_region(struct recover *rc, uint64_t from, uint64_t to)
 /* A valid header has been found that says where the log was synced up to. */
 static void resolve(struct recover *rc, uint64_t synced)
 {
+    if (synced > rc->synced) rc->synced = synced;
     if (rc->pending && rc->pending_pos < synced) {
         if (rc->pending_batch) salvage(rc);
         if (rc->pending_region) lost_region(rc, rc->pending_pos, synced);
     } else if (rc->end != 0 && synced > rc->end) {
         lost_region(rc, rc->end, synced);
     }
-    rc->pending = rc->pending_batch = rc->pending_region = false;
+    rc->pending = rc->pending_batch = rc->pending_region = rc->pending_more = false;
 }
 
 static void pend(struct recover *rc, uint64_t pos)
@@ -372,7 +376,8 @@ static void walk_segment(struct recover *rc, const struct log_segment *s)
             if (used == 0 && !rc->pending && rc->end == 0 && offset == LOG_PAGE) rc->end = log_pos(s->number, LOG_PAGE);
             if (used == 0) break;
             found = log_scan_next(&sc, &next, &h) != NULL;
-            if (found || !rc->pending) pend_region(rc, log_pos(s->number, offset), used);
+            if (!found && rc->pending_batch && log_pos_segment(rc->pending_pos) == s->number) rc->pending_more = true;
+            pend_region(rc, log_pos(s->number, offset), used);
             rc->last_used = s->number;
             if (!found) break;
             offset = next;
@@ -401,12 +406,11 @@ static void torn(struct recover *rc)
             if (!known) f->has_state = true; /* all of it was in the batch */
             if (!MUTATION("truncate_damage_silently")) f->s.suspect = true;
         }
-    } else {
-        mark_all(rc, false);
-        rc->boot += MAX(rc->pending_used, 1); /* openings that left nothing readable may have been counted there */
     }
+    if (rc->pending_region) mark_all(rc, rc->pending_more);
+    rc->boot += rc->pending_used; /* openings that left nothing readable may have been counted there */
     diag(DIAG_WARN, "log.torn dir=%s segment=%" PRIu64 " offset=%" PRIu64 " concerns=%s count=%u", l->dir,
-         log_pos_segment(rc->pending_pos), log_pos_offset(rc->pending_pos), rc->pending_batch ? "summary" : "all",
+         log_pos_segment(rc->pending_pos), log_pos_offset(rc->pending_pos), rc->pending_region ? "all" : "summary",
          rc->pending_batch ? h->summary_count : 0);
 }
 
@@ -521,7 +525,16 @@ static void nonce_from_batch(struct log *l)
     }
 }
 
-/* The oldest segment that is part of the log, as the last readable batch says; 0: none is readable. */
+static bool batch_whole(struct log_scan *sc, uint64_t offset)
+{
+    struct log_batch_header h;
+    if (log_scan_header(sc, offset, &h) == NULL) return false;
+    const uint8_t *batch = log_scan_get(sc, offset, (uint64_t)h.header_bytes + h.payload_bytes);
+    return batch != NULL && log_payload_valid(&h, batch + h.header_bytes, log_record_seed(sc->seed, sc->nonce));
+}
+
+/* The oldest segment that is part of the log, as the last batch says that is whole (a torn one says it of copies that are
+ * not there) or was synced because another follows; 0: none. */
 static uint64_t oldest_needed(struct log *l)
 {
     uint64_t first = 0;
@@ -531,13 +544,17 @@ static uint64_t oldest_needed(struct log *l)
         struct log_scan sc;
         if (s == NULL) continue;
         log_scan_init(&sc, l->store_id, s, l->nonce);
-        for (uint64_t offset = LOG_PAGE; offset + LOG_PAGE <= s->bytes;) {
+        uint64_t offset = LOG_PAGE, last = 0, said = 0;
+        while (offset + LOG_PAGE <= s->bytes) {
             if (log_scan_header(&sc, offset, &h) == NULL &&
                 (log_scan_used(&sc, offset, LOG_TAIL_BYTES_MIN) == 0 || log_scan_next(&sc, &offset, &h) == NULL))
                 break;
-            first = MAX(first, h.first_segment);
+            first = MAX(first, said);
+            said = h.first_segment;
+            last = offset;
             offset += h.bytes;
         }
+        if (said > first && batch_whole(&sc, last)) first = said;
         log_scan_deinit(&sc);
     }
     return first;
@@ -675,14 +692,38 @@ static void recover_free(struct recover *rc)
     buf_deinit(&rc->pending_bytes);
 }
 
-/* What a killed process had written but not synced is read from the page cache as if it were durable. Before the first new
- * header says that it was synced up to there, it has to be. (Found by 'cairn sim --seed 123': a failed sync elsewhere ended
- * the process, the next one read the last batch, and a power loss took it.) */
-static enum status sync_all(struct log *l, struct error *err)
+/* Writes a stretch of a segment again, as it is. */
+static enum status rewrite(struct log_segment *s, uint64_t from, uint64_t to, struct error *err)
 {
     enum status st = ST_OK;
-    for (size_t i = 0; i < l->segment_count && st == ST_OK && !MUTATION("recovery_without_sync"); i++)
-        if (l->segments[i] != NULL && l->segments[i]->file != NULL) st = env_file_sync(l->segments[i]->file, err);
+    uint8_t *p = mem_alloc(65536);
+    for (uint64_t at = from; at < to && st == ST_OK; at += MIN(to - at, 65536)) {
+        size_t n = MIN(to - at, 65536);
+        st = env_file_read(s->file, at, p, n, err);
+        if (st == ST_OK) st = env_file_write(s->file, at, p, n, err);
+    }
+    mem_free(p);
+    return st;
+}
+
+/* What lies beyond the last position that a header calls synced was read from the page cache, and may be nowhere else: a killed
+ * process had not synced it, or a sync of it failed and left the pages looking clean. Before the first new header says that it
+ * was synced, it is written again and synced. (Found by 'cairn sim --seed 123' and '--seed 159'.) */
+static enum status secure_tail(struct recover *rc, struct error *err)
+{
+    struct log *l = rc->l;
+    uint64_t from = rc->synced, to = rc->end;
+    enum status st = ST_OK;
+    for (size_t i = 0; i < l->segment_count && st == ST_OK && !MUTATION("recovery_without_sync"); i++) {
+        struct log_segment *s = l->segments[i];
+        if (s == NULL || s->file == NULL) continue;
+        if (from < to && s->number >= log_pos_segment(from) && s->number <= log_pos_segment(to)) {
+            uint64_t lo = s->number == log_pos_segment(from) ? log_pos_offset(from) : 0;
+            uint64_t hi = s->number == log_pos_segment(to) ? log_pos_offset(to) : s->bytes;
+            st = rewrite(s, lo, MIN(hi, s->bytes), err);
+        }
+        if (st == ST_OK) st = env_file_sync(s->file, err);
+    }
     return st;
 }
 
@@ -705,10 +746,10 @@ enum status log_recover(struct log *l, struct log_recovered *out, struct error *
     for (size_t i = 0; i < l->segment_count; i++)
         if (l->segments[i] != NULL) walk_segment(&rc, l->segments[i]);
     if (rc.pending) torn(&rc);
-    st = sync_all(l, err);
+    st = secure_tail(&rc, err);
     sort_out_segments(&rc);
     out->clean = !rc.pending;
-    out->end = rc.pending ? rc.pending_pos : rc.end;
+    out->end = rc.end != 0 ? rc.end : rc.pending_pos;
     out->last_used = rc.last_used;
     finish(&rc, &out->changed);
     l->boot = rc.boot + 1;

@@ -51,6 +51,7 @@ struct rig {
     struct model model;
     struct step *steps;
     size_t step_count, step_cap;
+    bool single;     /* appends one by one, so that every entry is a step: a batch may end between any two */
     uint64_t synced; /* as reported */
     unsigned synced_events, failures;
     enum status failure;
@@ -149,6 +150,7 @@ static inline struct entry *entry_make(uint64_t id, uint64_t index, uint64_t ter
 static inline void rig_append(struct rig *g, uint64_t id, uint64_t from, size_t count, uint64_t term, size_t size)
 {
     struct model_replica *m = &g->model.r[id];
+    for (; g->single && count > 1; from++, count--) rig_append(g, id, from, 1, term, size);
     struct entry **v = mem_alloc(count * sizeof(struct entry *));
     for (size_t i = 0; i < count; i++) {
         uint64_t index = from + i;
@@ -183,8 +185,10 @@ static inline void rig_reset(struct rig *g, uint64_t id, uint64_t index, uint64_
 {
     struct model_replica *m = &g->model.r[id];
     m->exists = true;
+    assert_true(index < ENTRIES);
     m->base = m->last = index;
     m->base_term = term;
+    m->terms[index] = (uint16_t)term;
     if (term > m->term) {
         m->term = term;
         m->vote = 0;
@@ -252,10 +256,11 @@ static inline bool entries_match(struct rig *g, uint64_t id, const struct model_
 static inline bool replica_matches(struct rig *g, uint64_t id, const struct model_replica *m)
 {
     const struct log_replica *v = log_replica(g->log, id);
-    if (!m->exists) return v == NULL;
+    if (!m->exists) /* its first record, which says nothing yet, may be in the log already */
+        return v == NULL || (v->term == 0 && v->vote == 0 && v->last_index == 0);
     if (v == NULL || v->term != m->term || v->vote != m->vote || v->last_index != m->last) return false;
-    if (v->base_index > m->base) return false;
-    if (v->base_index == m->base && v->base_term != m->base_term) return false;
+    if (v->base_index > m->base && (v->base_index > m->last || v->base_index > g->model.r[id].base)) return false;
+    if (v->base_term != (v->base_index == m->base ? m->base_term : m->terms[v->base_index])) return false;
     if (v->last_index > v->base_index && v->last_term != m->terms[m->last]) return false;
     return entries_match(g, id, m, v->base_index + 1, m->last);
 }

@@ -226,7 +226,7 @@ static void step(struct cluster *c, const struct plan *p, bool faults, bool load
     }
 }
 
-static bool agreed(const struct cluster *c, bool lease)
+static bool agreed(const struct cluster *c)
 {
     unsigned leader = cluster_leader(c);
     struct raft_view v, other;
@@ -238,7 +238,7 @@ static bool agreed(const struct cluster *c, bool lease)
         if (other.commit != v.last_index || n->machine.applied != v.last_index || other.suspect) return false;
         if (n->machine.hash != c->nodes[leader].machine.hash) return false;
     }
-    return !lease || raft_lease_until(c->nodes[leader].raft) > cluster_local_ns(c, leader);
+    return raft_lease_until(c->nodes[leader].raft) > cluster_local_ns(c, leader);
 }
 
 static void heal(struct cluster *c, struct plan *p)
@@ -256,8 +256,7 @@ static void heal(struct cluster *c, struct plan *p)
     if (c->proposals_done == proposals || c->acked == acked) cluster_fail(c, "liveness: nothing commits after healing");
     if (c->reads_done == reads) cluster_fail(c, "liveness: no read is answered after healing");
     for (unsigned t = 0; t < QUIET_MS && c->failure[0] == 0; t++) step(c, p, false, false);
-    if (!agreed(c, !p->transfers)) /* a failed transfer costs the lease for the term */
-        cluster_fail(c, "liveness: the members do not agree after healing");
+    if (!agreed(c)) cluster_fail(c, "liveness: the members do not agree after healing");
     uint64_t sent = c->raft_sent;
     for (unsigned t = 0; t < 400 && c->failure[0] == 0; t++) step(c, p, false, false);
     if (c->raft_sent != sent && !p->changes)

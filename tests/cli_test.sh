@@ -1,0 +1,215 @@
+#!/usr/bin/env bash
+# cli_test.sh CAIRN: what the commands say and how they end: usage errors end with 2, failures with 1, each with one line on
+# stderr that names the thing. Every node it starts listens on loopback and is ended again.
+# SPDX-License-Identifier: Apache-2.0
+set -uo pipefail
+cairn=$(realpath "$1")
+work=$(mktemp -d)
+cd "$work" || exit 1
+port=$((20000 + RANDOM % 20000))
+passed=0 failed=0 node=
+
+finish() {
+    [[ -n $node ]] && kill -KILL "$node" 2>/dev/null
+    chmod -R u+w "$work" 2>/dev/null
+    rm -rf "$work"
+}
+trap finish EXIT
+
+good() { passed=$((passed + 1)); }
+bad() {
+    failed=$((failed + 1))
+    printf 'not ok: %s\n' "$1"
+    shift
+    printf '    %s\n' "$@"
+}
+
+# expect CODE PATTERN ARGUMENT … : exit code, and a single line on stderr that matches the pattern.
+expect() {
+    local code=$1 pattern=$2 got=0 err
+    shift 2
+    timeout 20 "$cairn" "$@" >out 2>err </dev/null || got=$?
+    err=$(cat err)
+    if ((got != code)); then bad "cairn $*" "exit code $got instead of $code" "$err"
+    elif [[ $(wc -l <err) != 1 ]]; then bad "cairn $*" "not one line on stderr:" "$err"
+    elif [[ ! $err =~ $pattern ]]; then bad "cairn $*" "no match of '$pattern' in:" "$err"
+    else good
+    fi
+}
+# says PATTERN ARGUMENT … : ends with 0 and prints something that matches.
+says() {
+    local pattern=$1 got=0
+    shift
+    timeout 20 "$cairn" "$@" >out 2>err </dev/null || got=$?
+    if ((got != 0)); then bad "cairn $*" "exit code $got" "$(cat err)"
+    elif [[ ! $(cat out) =~ $pattern ]]; then bad "cairn $*" "no match of '$pattern' in:" "$(head -20 out)"
+    else good
+    fi
+}
+
+start() { # ARGUMENT … : a node on $port; waits until it is ready
+    "$cairn" serve --listen "127.0.0.1:$port" --log-level warn --shards 2 "$@" >node.out 2>node.err &
+    node=$!
+    for _ in $(seq 300); do
+        grep -q 'is ready' node.out && return
+        kill -0 $node 2>/dev/null || break
+        sleep 0.05
+    done
+    bad "serve $*" "it did not become ready" "$(cat node.out node.err)"
+    return 1
+}
+stop() { # expects an orderly end
+    local code=0
+    kill -TERM "$node"
+    wait "$node" || code=$?
+    node=
+    if ((code == 0)); then good; else bad "stopping the node" "exit code $code" "$(cat node.err)"; fi
+}
+
+# ---- usage ----
+says 'cairn serve.*cairn local.*cairn status' help
+says 'cairn [0-9]+\.[0-9]+\.[0-9]+' version
+says 'cairn [0-9]' --version
+says '--value-max SIZE.*16MiB' help serve
+says '--pipeline' bench --help
+expect 2 "no command 'sevre'.*Did you mean 'cairn serve'" sevre
+expect 2 "no command 'xyzzy'.*cairn help" xyzzy
+expect 2 "no command 'xyzzy'" help xyzzy
+expect 2 '--liste.*Did you mean listen' serve --liste 127.0.0.1:1
+expect 2 '--frobnicate.*cairn help serve' serve --frobnicate yes
+expect 2 "'extra' is not expected" serve extra
+expect 2 '--listen needs a value' serve --listen
+expect 2 "--listen: 'localhost' is not an address" serve --listen localhost
+expect 2 '--listen: .* stands in brackets' serve --listen ::1:7000
+expect 2 "--value-max: 1TiB is too large.*1KiB to 512MiB" serve --value-max 1TiB
+expect 2 "--value-max: '12 bananas' is not a value.*such as 64MiB" serve --value-max '12 bananas'
+expect 2 '--request-timeout: .*such as 500ms' serve --request-timeout 5
+expect 2 '--shards: 0 is too small.*1 to 256' serve --shards 0
+expect 2 '--log-level: .*debug, info, warn or error' serve --log-level loud
+expect 2 'no passwords.*--insecure' serve --listen "0.0.0.0:$port"
+expect 2 'no passwords.*--insecure' serve --listen "127.0.0.1.example.org:$port"
+expect 2 '--advertise' serve --listen "0.0.0.0:$port" --insecure
+expect 2 '--nodes: 0 is out of range.*1 to 64' local --nodes 0
+expect 2 'beyond 65535' local --nodes 3 --port 65534
+expect 2 'cairn node list.*cairn node remove' node
+expect 2 "'x' is not the id of a node" node remove x
+expect 2 'it is any or map' bench --route nearest
+expect 2 'needs a connection' bench --clients 1 --threads 2
+expect 2 'cairn load --deb822' load
+expect 2 'what to send' query
+
+# ---- settings from file and environment ----
+printf 'value-max = 1MiB # small\n\nclients-max=7\n' >good.conf
+printf 'value-max = 1MiB\nshard = 1\n' >unknown.conf
+printf 'value-max = 1MiB\nvalue-max = 2MiB\n' >twice.conf
+printf 'value-max\n' >noequals.conf
+expect 2 "'unknown.conf', line 2: shard.*Did you mean shards" serve --config unknown.conf
+expect 2 "'twice.conf', line 2: value-max is set twice" serve --config twice.conf
+expect 2 "'noequals.conf', line 1: there is no '='" serve --config noequals.conf
+expect 2 "'missing.conf': No such file" serve --config missing.conf
+CAIRN_VALUE_MAX=huge expect 2 "CAIRN_VALUE_MAX: 'huge' is not a value" serve
+
+# ---- nobody there ----
+expect 1 "no node answers at 127.0.0.1:$port" status --address "127.0.0.1:$port"
+expect 1 "no node answers at 127.0.0.1:$port" node list --address "127.0.0.1:$port"
+expect 1 "no reply from 127.0.0.1:$port.*nothing listens" query --address "127.0.0.1:$port" PING
+expect 1 "127.0.0.1:$port: nothing listens" bench --route map --address "127.0.0.1:$port" --duration 1s --quiet
+expect 1 "127.0.0.1:$port: nothing listens" bench --address "127.0.0.1:$port" --duration 1s --quiet
+expect 1 "can't open 'missing'" load --deb822 missing
+
+# ---- a node ----
+CAIRN_CLIENTS_MAX=9 start --data data --config good.conf --value-max 2MiB && {
+    address=127.0.0.1:$port
+    says 'PONG' query --address "$address" PING
+    says '"9"' query --address "$address" CONFIG GET maxclients           # the environment wins over the file
+    says '"2097152"' query --address "$address" CONFIG GET proto-max-bulk-len # the flag wins over both
+    says 'OK' query --address "$address" CONFIG SET maxclients 100
+    says 'maxclients:100' query --address "$address" --raw INFO clients
+    "$cairn" query --address "$address" NOSUCH >out 2>err
+    if [[ $? == 1 && $(cat out) == '(error) ERR unknown command'* ]]; then good; else bad "query NOSUCH" "$(cat out err)"; fi
+    says 'Cluster .*default.*Healthy' status --address "$address"
+    says '"ready":true' status --json --address "$address"
+    says "127.0.0.1:$port" node list --address "$address"
+    expect 1 'there is no node 99' node remove 99 --address "$address"
+    expect 1 "node 1 can't be removed" node remove 1 --address "$address"
+    printf 'Package: a\nX: 1\n\nPackage: b\nX: two\n words\n' >list
+    says '2 records' load --deb822 list --address "$address"
+    says 'two.n words' query --address "$address" HGET package:b X
+    printf 'Package: a\nbroken line\n\n' >list
+    expect 1 "'list'.*line 2 has no field name" load --deb822 list --address "$address"
+    says '"all":..count":100,' bench --address "$address" --requests 100 --clients 2 --json --quiet
+    says 'filled 50 keys.*reads' bench --address "$address" --requests 100 --keys 50 --fill --clients 2 --quiet
+    says '"route":"map".*"errors":0' bench --address "$address" --requests 100 --clients 2 --pipeline 4 --route map --json --quiet
+    says '"writes":..count":0,.*"errors":0' bench --address "$address" --requests 10 --clients 2 --read-percent 100 --wait 1 --json --quiet
+    says '"rate":500' bench --address "$address" --rate 500 --duration 300ms --clients 4 --json --quiet
+
+    # two nodes, one thing
+    expect 1 "listen on '$address'.*another process listens there" serve --listen "$address" --data data2
+    expect 1 "directory 'data' is in use by process $node" serve --listen 127.0.0.1:0 --data data
+    stop
+}
+expect 1 "no node answers" status --address "127.0.0.1:$port"
+
+# ---- its directory ----
+start --data data && { # the data is there again
+    says '"two.n words"' query --address "127.0.0.1:$port" HGET package:b X
+    says '"1"' query --address "127.0.0.1:$port" HGET package:a X
+    stop
+}
+printf 'garbage' >data3; expect 1 "'data3'" serve --listen 127.0.0.1:0 --data data3
+mkdir -p data4; printf 'this is no identity' >data4/identity
+expect 1 "'data4/identity' is not a Cairn identity file" serve --listen 127.0.0.1:0 --data data4
+cp -r data data5; printf '\x63' | dd of=data5/identity bs=1 seek=4 conv=notrunc status=none
+expect 1 "'data5/identity' has format 99.*use the newer cairn" serve --listen 127.0.0.1:0 --data data5
+cp -r data data6; printf '\xff' | dd of=data6/identity bs=1 seek=20 conv=notrunc status=none
+expect 1 "'data6/identity' is damaged" serve --listen 127.0.0.1:0 --data data6
+rm -rf data7; cp -r data data7; rm -rf data7/store-0; "$cairn" serve --listen 127.0.0.1:0 --data other --log-level warn >o.out 2>&1 &
+other=$!
+for _ in $(seq 200); do grep -q 'is ready' o.out && break; sleep 0.05; done
+kill -TERM $other; wait $other
+cp -r other/store-0 data7/store-0 # a store of another node
+expect 1 "data7/store-0" serve --listen 127.0.0.1:0 --data data7
+if ((EUID != 0)); then
+    mkdir locked; chmod 500 locked
+    expect 1 "'locked/data': Permission denied" serve --listen 127.0.0.1:0 --data locked/data
+fi
+expect 1 "/proc/nothing" serve --listen 127.0.0.1:0 --data /proc/nothing/here
+
+# ---- cairn local ----
+"$cairn" local --nodes 2 --port $((port + 10)) --dir local -- --partitions 4 >local.out 2>&1 &
+node=$!
+for _ in $(seq 600); do
+    grep -q 'Ctrl-C' local.out && break
+    kill -0 $node 2>/dev/null || break
+    sleep 0.05
+done
+if grep -q '2 nodes ready' local.out; then good; else bad "local --nodes 2" "$(cat local.out local/node-*/log.txt)"; fi
+says 'OK' query --address "127.0.0.1:$((port + 11))" SET kept yes
+expect 1 "does not remove 'local/node-.*in use by process" local --nodes 2 --port $((port + 20)) --dir local --fresh
+child=$(sed -nE 's/^ +2 +127\.0\.0\.1:[0-9]+ +([0-9]+) .*/\1/p' local.out)
+kill -KILL "$child"
+for _ in $(seq 100); do grep -q 'node 2 .*signal 9' local.out && break; sleep 0.05; done
+if grep -q 'node 2 (process .*signal 9.*' local.out && kill -0 $node; then good; else bad "a killed node is reported" "$(cat local.out)"; fi
+stop
+"$cairn" local --nodes 2 --port $((port + 10)) --dir local >local.out 2>&1 &
+node=$!
+for _ in $(seq 600); do
+    grep -q 'Ctrl-C' local.out && break
+    kill -0 $node 2>/dev/null || break
+    sleep 0.05
+done
+says '"yes"' query --address "127.0.0.1:$((port + 10))" GET kept
+children=$(sed -nE 's/^ +[12] +127\.0\.0\.1:[0-9]+ +([0-9]+) .*/\1/p' local.out)
+kill -KILL "$node" # its nodes end with it
+wait "$node" 2>/dev/null
+node=
+for _ in $(seq 200); do
+    alive=0
+    for child in $children; do kill -0 "$child" 2>/dev/null && alive=1; done
+    ((alive)) || break
+    sleep 0.05
+done
+if [[ -n $children ]] && ((!alive)); then good; else bad "nodes end with a killed cairn local" "$children"; fi
+
+printf '%d passed, %d failed\n' $passed $failed
+exit $((failed != 0))
