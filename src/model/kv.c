@@ -23,7 +23,7 @@ struct kv_row_op {
     uint8_t keys;                           /* enum kv_keys */
 };
 
-#define AT(opcode) [(opcode) - OPCODE_KV]
+#define AT(opcode) [(opcode)-OPCODE_KV]
 static const struct kv_row_op ops[KV_OPCODE_END - OPCODE_KV] = {
     AT(KV_GET) = {kv_op_get, true, KEYS_BODY},
     AT(KV_SET) = {kv_op_set, false, KEYS_FIRST},
@@ -131,7 +131,10 @@ uint64_t kv_incarnation(struct kv_run *run)
     return run->view->ts + (*run->ordinal)++;
 }
 
-enum status kv_malformed(struct kv_run *run) { return kv_error(run, "ERR malformed operation"); }
+enum status kv_malformed(struct kv_run *run)
+{
+    return kv_error(run, "ERR malformed operation");
+}
 
 enum status kv_wrong_type(struct kv_run *run)
 {
@@ -199,7 +202,10 @@ static uint64_t timestamps(const struct op *op, unsigned depth)
     }
 }
 
-static uint64_t kv_timestamps(const struct op *op) { return timestamps(op, 0); }
+static uint64_t kv_timestamps(const struct op *op)
+{
+    return timestamps(op, 0);
+}
 
 /* A pass over the keys that an op names. */
 struct keys_ctx {
@@ -250,7 +256,10 @@ static void keys_of(void *ctx, const struct op *op)
     }
 }
 
-static bool key_fits(void *ctx, struct bytes key) { return key.n <= KV_KEY_MAX; }
+static bool key_fits(void *ctx, struct bytes key)
+{
+    return key.n <= KV_KEY_MAX;
+}
 
 /* Runs the op of `run`. */
 static enum status dispatch(struct kv_run *run)

@@ -207,10 +207,8 @@ static enum status bitop_chunk(struct kv_run *run, struct bitop *b, uint64_t at,
         buf_clear(dst);
         enum status st = kv_read(run, &b->keys[i], at, have, dst);
         if (st != ST_OK) return st;
-        if (i == 0)
-            memset(buf_extend(dst, n - have), 0, n - have);
-        else
-            combine(b->op, b->result->p, dst->p, n, have);
+        if (i == 0) memset(buf_extend(dst, n - have), 0, n - have);
+        else combine(b->op, b->result->p, dst->p, n, have);
     }
     if (b->op == KV_BITOP_NOT) {
         for (uint64_t i = 0; i < n; i++) b->result->p[i] = (uint8_t)~b->result->p[i];
@@ -329,8 +327,7 @@ static bool take_field(struct reader *r, struct kv_field *out)
     out->offset = reader_u64(r);
     out->value = (int64_t)reader_u64(r);
     return !r->failed && out->op <= KV_FIELD_INCR && out->is_signed <= 1 && out->bits >= 1 &&
-           out->bits <= 63 + out->is_signed && out->overflow <= KV_OVERFLOW_FAIL &&
-           out->offset < KV_STRING_MAX * 8 &&
+           out->bits <= 63 + out->is_signed && out->overflow <= KV_OVERFLOW_FAIL && out->offset < KV_STRING_MAX * 8 &&
            (out->op == KV_FIELD_GET || out->offset + out->bits <= KV_STRING_MAX * 8);
 }
 

@@ -40,7 +40,7 @@
  *   OBJECT          key lp, question u8 (enum kv_object)        bulk, number, nil, error
  *   SORT            key…                                        empty array, error: there are no lists and sets
  *   SORT_STORE      key lp, destination lp                      0, error
- *   VERSION         key…                                        version of the key for MULTI's watches; 0: absent
+ *   VERSION         key…                                        what MULTI's watches compare (also of an absent key)
  *   HSET            key lp, varint pairs, pairs × (field lp, value lp)   number of new fields
  *   HMSET           as HSET                                     ok
  *   HSETNX          as HSET, one pair                           1, 0
@@ -166,11 +166,11 @@ enum kv_hash_parts { KV_HASH_FIELDS = 1, KV_HASH_VALUES = 2 };
 enum kv_rand_flags { KV_RAND_COUNT = 1, KV_RAND_VALUES = 2 };
 
 /* Memory that one LCS may take for its table; above, it answers Redis's error. */
-#define KV_LCS_BYTES_MAX (64ull << 20)
+#define KV_LCS_BYTES_MAX   (64ull << 20)
 /* HRANDFIELD with a negative count may repeat fields: at most so many are answered. */
 #define KV_RAND_REPEAT_MAX (1 << 20)
 /* Sub-ops of a MULTI. */
-#define KV_MULTI_OPS_MAX 65536u
+#define KV_MULTI_OPS_MAX   65536u
 
 struct kv_field {
     uint8_t op, is_signed, bits, overflow;
@@ -179,12 +179,12 @@ struct kv_field {
 };
 
 /* Writers of bodies; they append to body. */
-void kv_build_key(struct buf *body, struct bytes key);                    /* the ops with body `key…` */
+void kv_build_key(struct buf *body, struct bytes key);                         /* the ops with body `key…` */
 void kv_build_key_rest(struct buf *body, struct bytes key, struct bytes rest); /* APPEND, HGET, INCR_FLOAT, … */
-void kv_build_keys(struct buf *body, const struct bytes *keys, size_t n); /* the ops with a list of keys */
-void kv_build_two(struct buf *body, struct bytes a, struct bytes b);      /* RENAME, RENAMENX, SORT_STORE */
-void kv_build_key_u8(struct buf *body, struct bytes key, uint8_t v);      /* TTL, OBJECT, HGETALL */
-void kv_build_key_i64(struct buf *body, struct bytes key, int64_t v);     /* INCR, GETBIT */
+void kv_build_keys(struct buf *body, const struct bytes *keys, size_t n);      /* the ops with a list of keys */
+void kv_build_two(struct buf *body, struct bytes a, struct bytes b);           /* RENAME, RENAMENX, SORT_STORE */
+void kv_build_key_u8(struct buf *body, struct bytes key, uint8_t v);           /* TTL, OBJECT, HGETALL */
+void kv_build_key_i64(struct buf *body, struct bytes key, int64_t v);          /* INCR, GETBIT */
 void kv_build_when(struct buf *body, struct kv_when when);
 void kv_build_set(struct buf *body, struct bytes key, uint8_t flags, struct kv_when when, struct bytes value);
 void kv_build_getex(struct buf *body, struct bytes key, struct kv_when when);

@@ -125,8 +125,7 @@ static void check_counts(struct check *c)
     if (c->status == ST_OK && c->expiry_rows != (uint64_t)seen->expires)
         c->status = error_set(c->err, ST_CORRUPT, "kv invariant 5: %llu expiry rows for %lld heads that expire",
                               (unsigned long long)c->expiry_rows, (long long)seen->expires);
-    if (c->status == ST_OK &&
-        (is->keys != seen->keys || is->expires != seen->expires || is->garbage != seen->garbage))
+    if (c->status == ST_OK && (is->keys != seen->keys || is->expires != seen->expires || is->garbage != seen->garbage))
         c->status = error_set(c->err, ST_CORRUPT,
                               "kv invariant 6: counters keys %lld expires %lld garbage %lld, rows %lld %lld %lld",
                               (long long)is->keys, (long long)is->expires, (long long)is->garbage,

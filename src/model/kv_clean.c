@@ -173,5 +173,11 @@ static enum status find(struct kv_run *run, uint8_t space)
     return ST_OK;
 }
 
-enum status kv_op_garbage_find(struct kv_run *run) { return find(run, SPACE_GARBAGE); }
-enum status kv_op_expired_find(struct kv_run *run) { return find(run, SPACE_EXPIRY); }
+enum status kv_op_garbage_find(struct kv_run *run)
+{
+    return find(run, SPACE_GARBAGE);
+}
+enum status kv_op_expired_find(struct kv_run *run)
+{
+    return find(run, SPACE_EXPIRY);
+}

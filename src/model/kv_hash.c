@@ -114,10 +114,8 @@ enum status kv_op_hget(struct kv_run *run)
     case KV_HEXISTS: return kv_int(run, found);
     case KV_HSTRLEN: return kv_int(run, found ? (int64_t)value.n : 0);
     default:
-        if (found)
-            result_bulk(run->out, value);
-        else
-            result_nil(run->out);
+        if (found) result_bulk(run->out, value);
+        else result_nil(run->out);
         return ST_OK;
     }
 }
@@ -136,12 +134,9 @@ enum status kv_op_hmget(struct kv_run *run)
     for (uint64_t i = 0; i < count; i++) {
         struct bytes field = reader_lp(&run->body), value;
         st = k.head.type == KV_HASH ? kv_element_get(run, &k, field, &value) : ST_NOT_FOUND;
-        if (st == ST_OK)
-            result_bulk(run->out, value);
-        else if (st == ST_NOT_FOUND)
-            result_nil(run->out);
-        else
-            return st;
+        if (st == ST_OK) result_bulk(run->out, value);
+        else if (st == ST_NOT_FOUND) result_nil(run->out);
+        else return st;
     }
     if (!reader_done(&run->body)) {
         run->out->n = before;
@@ -236,12 +231,9 @@ static enum status answer_all(struct kv_run *run, const struct kv_key *k, uint8_
 {
     bool both = parts == (KV_HASH_FIELDS | KV_HASH_VALUES);
     uint64_t count = k->head.type == KV_HASH ? k->head.count : 0;
-    if (!both)
-        result_array(run->out, count);
-    else if (pairs)
-        result_pairs(run->out, count);
-    else
-        result_map(run->out, count);
+    if (!both) result_array(run->out, count);
+    else if (pairs) result_pairs(run->out, count);
+    else result_map(run->out, count);
     if (count == 0) return ST_OK;
     struct walk w = {.out = run->out, .parts = parts};
     enum status st = scan_elements(run, k, walk_row, &w);
@@ -279,8 +271,7 @@ enum status kv_op_hincr(struct kv_run *run)
         exists = st == ST_OK;
         if (exists && !bytes_to_i64(old, &value)) return kv_error(run, "ERR hash value is not an integer");
     }
-    if (__builtin_add_overflow(value, delta, &value))
-        return kv_error(run, "ERR increment or decrement would overflow");
+    if (__builtin_add_overflow(value, delta, &value)) return kv_error(run, "ERR increment or decrement would overflow");
     char text[24];
     size_t n = i64_to_text(value, text);
     struct kv_head h = hash_head(run, &k);
@@ -320,7 +311,7 @@ static enum status random_element(struct kv_run *run, const struct kv_key *k, st
     struct op_view *v = run->view;
     enum status st = v->scan(v->ctx, buf_view(at), hi, false, first_each, f);
     if (st == ST_OK && !f->found) st = v->scan(v->ctx, lo, hi, false, first_each, f); /* around the end */
-    if (st == ST_OK && !f->found) st = ST_CORRUPT; /* a hash without elements */
+    if (st == ST_OK && !f->found) st = ST_CORRUPT;                                    /* a hash without elements */
     return st;
 }
 
@@ -411,10 +402,8 @@ enum status kv_op_hrandfield(struct kv_run *run)
     uint64_t n = count < 0 ? (uint64_t)-count : (uint64_t)count;
     bool pairs = flags & KV_RAND_VALUES;
     if (count > 0 && n >= k.head.count) return answer_all(run, &k, parts, true);
-    if (pairs)
-        result_pairs(run->out, n);
-    else
-        result_array(run->out, n);
+    if (pairs) result_pairs(run->out, n);
+    else result_array(run->out, n);
     if (count < 0) return answer_repeated(run, &k, &rng, n, parts);
     struct sample s = {.out = run->out, .parts = parts, .left = n, .remaining = k.head.count, .rng = &rng};
     st = scan_elements(run, &k, sample_row, &s);

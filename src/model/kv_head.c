@@ -48,7 +48,10 @@ static void head_encode(const struct kv_head *h, struct buf *out)
     }
 }
 
-bool kv_head_expired(const struct kv_head *h, uint64_t now_ms) { return h->has_expiry && h->expiry_ms <= now_ms; }
+bool kv_head_expired(const struct kv_head *h, uint64_t now_ms)
+{
+    return h->has_expiry && h->expiry_ms <= now_ms;
+}
 
 uint64_t kv_head_version(struct bytes value, hlc_t ts)
 {
@@ -95,10 +98,8 @@ enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
     if (kv_head_expired(&k->head, run->now_ms)) {
         if (MUTATION("expired_key_served") && !run->writing) return ST_OK;
         k->expired_version = k->head.version;
-        if (run->writing)
-            kv_delete(run, k);
-        else
-            k->head = (struct kv_head){0};
+        if (run->writing) kv_delete(run, k);
+        else k->head = (struct kv_head){0};
     }
     return ST_OK;
 }
@@ -110,7 +111,10 @@ uint64_t kv_watch_version(const struct kv_key *k)
     return 0 - (k->expired_version != 0 ? k->expired_version : k->last_delete);
 }
 
-static bool has_elements(const struct kv_head *h) { return h->type == KV_LONG || h->type == KV_HASH; }
+static bool has_elements(const struct kv_head *h)
+{
+    return h->type == KV_LONG || h->type == KV_HASH;
+}
 
 /* Another head, or none, takes the place of the stored one: what hung on it is put right. */
 static void supersede(struct kv_run *run, struct kv_key *k, const struct kv_head *next, bool keep_elements)
@@ -184,9 +188,15 @@ static void drop(struct kv_run *run, struct kv_key *k, bool keep_elements)
     k->head = k->stored = (struct kv_head){0};
 }
 
-void kv_delete(struct kv_run *run, struct kv_key *k) { drop(run, k, false); }
+void kv_delete(struct kv_run *run, struct kv_key *k)
+{
+    drop(run, k, false);
+}
 
-void kv_unlink(struct kv_run *run, struct kv_key *k) { drop(run, k, true); }
+void kv_unlink(struct kv_run *run, struct kv_key *k)
+{
+    drop(run, k, true);
+}
 
 void kv_element_range(struct kv_run *run, uint16_t slot, uint64_t incarnation, struct bytes *out_lo,
                       struct bytes *out_hi)
@@ -195,10 +205,8 @@ void kv_element_range(struct kv_run *run, uint16_t slot, uint64_t incarnation, s
     row_prefix(lo, run->view->table, slot, SPACE_ELEMENT);
     buf_put_be64(lo, incarnation);
     row_prefix(hi, run->view->table, slot, SPACE_ELEMENT);
-    if (incarnation != UINT64_MAX)
-        buf_put_be64(hi, incarnation + 1);
-    else
-        hi->p[hi->n - 1]++; /* the next space */
+    if (incarnation != UINT64_MAX) buf_put_be64(hi, incarnation + 1);
+    else hi->p[hi->n - 1]++; /* the next space */
     *out_lo = buf_view(lo);
     *out_hi = buf_view(hi);
 }

@@ -54,10 +54,11 @@ struct kv_key {
     struct bytes key;
     uint64_t hash48;
     uint16_t slot;
-    struct bytes row;      /* its head row */
-    struct kv_head head;   /* what the key is now. head.text is borrowed from the view: valid until the view's next call */
-    struct kv_head stored; /* what its row says; only `text` is not kept */
-    struct buf *old;       /* the row's value, if history is kept */
+    struct bytes row; /* its head row */
+    struct kv_head
+        head; /* what the key is now. head.text is borrowed from the view: valid until the view's next call */
+    struct kv_head stored;    /* what its row says; only `text` is not kept */
+    struct buf *old;          /* the row's value, if history is kept */
     uint64_t expired_version; /* of the head that was there, but expired; 0: none */
     uint64_t last_delete;     /* the partition's, before this op */
     uint8_t fixed[144];
@@ -78,10 +79,14 @@ void kv_store(struct kv_run *run, struct kv_key *k, const struct kv_head *h);
 void kv_delete(struct kv_run *run, struct kv_key *k); /* nothing if it is absent */
 /* Takes the head away without garbage: its elements get another head (RENAME). */
 void kv_unlink(struct kv_run *run, struct kv_key *k);
-static inline bool kv_is_string(const struct kv_key *k) { return k->head.type == KV_STRING || k->head.type == KV_LONG; }
+static inline bool kv_is_string(const struct kv_key *k)
+{
+    return k->head.type == KV_STRING || k->head.type == KV_LONG;
+}
 
 /* [lo, hi) of all element rows of an incarnation; lo and hi are temporary buffers. */
-void kv_element_range(struct kv_run *run, uint16_t slot, uint64_t incarnation, struct bytes *out_lo, struct bytes *out_hi);
+void kv_element_range(struct kv_run *run, uint16_t slot, uint64_t incarnation, struct bytes *out_lo,
+                      struct bytes *out_hi);
 
 /* Strings (kv_long.c). */
 static inline uint64_t kv_length(const struct kv_key *k)

@@ -22,8 +22,14 @@ static enum status each_key(struct kv_run *run, bool del)
     return kv_int(run, found);
 }
 
-enum status kv_op_del(struct kv_run *run) { return each_key(run, true); }
-enum status kv_op_exists(struct kv_run *run) { return each_key(run, false); }
+enum status kv_op_del(struct kv_run *run)
+{
+    return each_key(run, true);
+}
+enum status kv_op_exists(struct kv_run *run)
+{
+    return each_key(run, false);
+}
 
 enum status kv_op_type(struct kv_run *run)
 {
@@ -85,10 +91,8 @@ enum status kv_op_expire(struct kv_run *run)
     if (flags & KV_EXPIRE_XX && !k.head.has_expiry) return kv_int(run, 0);
     if (flags & KV_EXPIRE_GT && (!k.head.has_expiry || at <= k.head.expiry_ms)) return kv_int(run, 0);
     if (flags & KV_EXPIRE_LT && k.head.has_expiry && at >= k.head.expiry_ms) return kv_int(run, 0);
-    if (future)
-        set_expiry(run, &k, true, at);
-    else
-        kv_delete(run, &k);
+    if (future) set_expiry(run, &k, true, at);
+    else kv_delete(run, &k);
     return kv_int(run, 1);
 }
 

@@ -15,7 +15,10 @@ struct lcs {
     uint64_t range_count;
 };
 
-static uint32_t *cell(const struct lcs *l, size_t i, size_t j) { return &l->table[i * (l->b.n + 1) + j]; }
+static uint32_t *cell(const struct lcs *l, size_t i, size_t j)
+{
+    return &l->table[i * (l->b.n + 1) + j];
+}
 
 static void fill(struct lcs *l)
 {
@@ -59,10 +62,8 @@ static void trace(struct lcs *l, uint8_t *text, size_t length)
         }
         put_range(l, i, j, run);
         run = 0;
-        if (*cell(l, i - 1, j) > *cell(l, i, j - 1))
-            i--;
-        else
-            j--;
+        if (*cell(l, i - 1, j) > *cell(l, i, j - 1)) i--;
+        else j--;
     }
     put_range(l, i, j, run);
     ASSERT(length == 0);

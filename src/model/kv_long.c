@@ -85,10 +85,8 @@ static bool append_part(void *ctx, const uint8_t *p, uint64_t n)
 {
     struct buf *dst = ctx;
     uint8_t *at = buf_extend(dst, n);
-    if (p != NULL)
-        memcpy(at, p, n);
-    else
-        memset(at, 0, n);
+    if (p != NULL) memcpy(at, p, n);
+    else memset(at, 0, n);
     return true;
 }
 
@@ -151,10 +149,8 @@ void kv_edit_open(struct kv_edit *e, struct kv_run *run, struct kv_key *k, uint6
         buf_reserve(e->whole, MIN(MAX(length, k->head.text.n), KV_INLINE_MAX));
         buf_put_bytes(e->whole, k->head.text); /* nothing for an absent key */
         e->head.text = (struct bytes){0};
-        if (length > KV_INLINE_MAX)
-            edit_to_pieces(e);
-        else if (length > e->whole->n)
-            append_part(e->whole, NULL, length - e->whole->n);
+        if (length > KV_INLINE_MAX) edit_to_pieces(e);
+        else if (length > e->whole->n) append_part(e->whole, NULL, length - e->whole->n);
     }
     if (e->whole == NULL) e->head.count = MAX(e->head.count, length);
 }

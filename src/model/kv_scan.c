@@ -155,7 +155,10 @@ enum status kv_op_keys(struct kv_run *run)
     return ST_OK;
 }
 
-enum status kv_op_dbsize(struct kv_run *run) { return kv_int(run, run->view->counters->keys); }
+enum status kv_op_dbsize(struct kv_run *run)
+{
+    return kv_int(run, run->view->counters->keys);
+}
 
 struct pick {
     struct kv_run *run;
@@ -186,10 +189,8 @@ enum status kv_op_randomkey(struct kv_run *run)
         enum status st = heads_walk(&walk, UINT64_MAX);
         if (st != ST_OK) return st;
     }
-    if (pick.found)
-        result_bulk(run->out, buf_view(pick.key));
-    else
-        result_nil(run->out);
+    if (pick.found) result_bulk(run->out, buf_view(pick.key));
+    else result_nil(run->out);
     return ST_OK;
 }
 

@@ -4,17 +4,17 @@
 
 #define TOO_LONG "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
-static struct bytes rest_of(struct kv_run *run) { return reader_bytes(&run->body, reader_left(&run->body)); }
+static struct bytes rest_of(struct kv_run *run)
+{
+    return reader_bytes(&run->body, reader_left(&run->body));
+}
 
 /* The value as a bulk, or nil. The key is a string or absent. */
 static enum status answer_value(struct kv_run *run, const struct kv_key *k)
 {
-    if (k->head.type == KV_STRING)
-        result_bulk(run->out, k->head.text);
-    else if (k->head.type == KV_LONG)
-        return kv_result_range(run, k, 0, k->head.count);
-    else
-        result_nil(run->out);
+    if (k->head.type == KV_STRING) result_bulk(run->out, k->head.text);
+    else if (k->head.type == KV_LONG) return kv_result_range(run, k, 0, k->head.count);
+    else result_nil(run->out);
     return ST_OK;
 }
 
@@ -57,10 +57,8 @@ enum status kv_op_set(struct kv_run *run)
         expires = kv_when_ms(run, when, &expiry_ms);
         gone = !expires; /* it expires at once */
     }
-    if (gone)
-        kv_delete(run, &k);
-    else
-        kv_set_string(run, &k, value, expires ? &expiry_ms : NULL);
+    if (gone) kv_delete(run, &k);
+    else kv_set_string(run, &k, value, expires ? &expiry_ms : NULL);
     if (flags & KV_SET_GET) return ST_OK;
     if (flags & KV_SET_INT) return kv_int(run, 1);
     result_ok(run->out);
@@ -189,8 +187,7 @@ enum status kv_op_incr(struct kv_run *run)
     if (k.head.type == KV_HASH) return kv_wrong_type(run);
     if (k.head.type == KV_LONG || (k.head.type == KV_STRING && !bytes_to_i64(k.head.text, &value)))
         return kv_error(run, "ERR value is not an integer or out of range");
-    if (__builtin_add_overflow(value, delta, &value))
-        return kv_error(run, "ERR increment or decrement would overflow");
+    if (__builtin_add_overflow(value, delta, &value)) return kv_error(run, "ERR increment or decrement would overflow");
     char text[24];
     size_t n = i64_to_text(value, text);
     kv_set_string(run, &k, bytes_of(text, n), k.head.has_expiry ? &k.head.expiry_ms : NULL);
@@ -209,10 +206,8 @@ enum status kv_op_mget(struct kv_run *run)
         if (run->body.failed) break;
         enum status st = kv_open(run, &k, key);
         if (st != ST_OK) return st;
-        if (k.head.type == KV_HASH)
-            result_nil(run->out);
-        else
-            st = answer_value(run, &k);
+        if (k.head.type == KV_HASH) result_nil(run->out);
+        else st = answer_value(run, &k);
         if (st != ST_OK) return st;
     }
     if (!reader_done(&run->body)) {

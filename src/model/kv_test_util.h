@@ -49,7 +49,10 @@ static inline const char *bench_run(struct kv_bench *b, uint16_t opcode, uint8_t
     return (const char *)b->text.p;
 }
 
-static inline void bench_to_ms(struct kv_bench *b, uint64_t ms) { b->ts = hlc_from_ms(ms); }
+static inline void bench_to_ms(struct kv_bench *b, uint64_t ms)
+{
+    b->ts = hlc_from_ms(ms);
+}
 
 static inline const char *bench_key_op(struct kv_bench *b, uint16_t opcode, uint8_t flags, const char *key)
 {
@@ -57,7 +60,10 @@ static inline const char *bench_key_op(struct kv_bench *b, uint16_t opcode, uint
     return bench_run(b, opcode, flags);
 }
 
-static inline const char *bench_get(struct kv_bench *b, const char *key) { return bench_key_op(b, KV_GET, OP_READ, key); }
+static inline const char *bench_get(struct kv_bench *b, const char *key)
+{
+    return bench_key_op(b, KV_GET, OP_READ, key);
+}
 
 static inline const char *bench_set_bytes(struct kv_bench *b, const char *key, struct bytes value, struct kv_when when)
 {

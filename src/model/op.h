@@ -50,7 +50,8 @@ struct op_counters {
     int64_t keys;    /* heads */
     int64_t expires; /* heads with an expiry */
     int64_t garbage; /* garbage rows */
-    uint64_t last_delete; /* timestamp of the last op that removed a head: the version of what is absent (kv.h, WATCH) */
+    uint64_t
+        last_delete; /* timestamp of the last op that removed a head: the version of what is absent (kv.h, WATCH) */
 };
 
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all

@@ -74,7 +74,7 @@ static bool merge_base_row(void *ctx, struct bytes row, struct bytes value)
 }
 
 static enum status op_overlay_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
-                                bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+                                   bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
 {
     struct op_overlay *o = ctx;
     if (bytes_compare(lo, hi) >= 0) return ST_OK;
@@ -129,10 +129,8 @@ void op_overlay_commit(struct op_overlay *o)
 {
     struct op_view *base = o->base;
     for (const struct row_node *n = row_tree_first(&o->writes); n != NULL; n = row_tree_next(n)) {
-        if (n->deleted)
-            base->del(base->ctx, n->key);
-        else
-            base->put(base->ctx, n->key, n->value);
+        if (n->deleted) base->del(base->ctx, n->key);
+        else base->put(base->ctx, n->key, n->value);
     }
     if (base->counters != NULL) *base->counters = o->counters;
     op_overlay_drop(o);

@@ -14,9 +14,9 @@
 struct op_overlay {
     struct op_view view; /* give this one to op_run */
     struct op_view *base;
-    struct op_counters counters; /* a copy of the base's */
-    struct row_tree writes;      /* `deleted` where a row was deleted */
-    struct row_tree reads;       /* head rows read from below: number is the version found */
+    struct op_counters counters;                           /* a copy of the base's */
+    struct row_tree writes;                                /* `deleted` where a row was deleted */
+    struct row_tree reads;                                 /* head rows read from below: number is the version found */
     uint64_t (*version)(struct bytes row_value, hlc_t ts); /* set: record the heads read */
 };
 

@@ -14,7 +14,11 @@ static void test_encoding(void **state)
     static const struct op ops[] = {
         {.semantics = 1, .opcode = KV_GET, .flags = OP_READ, .body = {(const uint8_t *)"key", 3}},
         {.semantics = 1, .opcode = KV_SET, .flags = OP_HAS_ID, .session = 5, .sequence = 6, .resolved = 7},
-        {.semantics = 200, .opcode = 0xffff, .flags = OP_HAS_ID | OP_EVALUATE, .session = UINT64_MAX, .body = {(const uint8_t *)"", 0}},
+        {.semantics = 200,
+         .opcode = 0xffff,
+         .flags = OP_HAS_ID | OP_EVALUATE,
+         .session = UINT64_MAX,
+         .body = {(const uint8_t *)"", 0}},
     };
     for (size_t i = 0; i < ARRAY_COUNT(ops); i++) {
         struct buf b = {0};
@@ -24,16 +28,17 @@ static void test_encoding(void **state)
         assert_int_equal(out.semantics, ops[i].semantics);
         assert_int_equal(out.opcode, ops[i].opcode);
         assert_int_equal(out.flags, ops[i].flags);
-        assert_true(out.session == ops[i].session && out.sequence == ops[i].sequence && out.resolved == ops[i].resolved);
+        assert_true(out.session == ops[i].session && out.sequence == ops[i].sequence &&
+                    out.resolved == ops[i].resolved);
         assert_true(bytes_equal(out.body, ops[i].body));
         size_t header = ops[i].flags & OP_HAS_ID ? 28 : 4;
         for (size_t n = 0; n < header; n++) assert_false(op_decode(bytes_of(b.p, n), &out));
         buf_deinit(&b);
     }
     struct op out;
-    assert_false(op_decode(BYTES_LIT("\x00\x01\x01\x00"), &out));           /* semantics 0 */
-    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x08"), &out));           /* an unknown flag */
-    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x06"), &out));           /* a read can't be evaluated */
+    assert_false(op_decode(BYTES_LIT("\x00\x01\x01\x00"), &out)); /* semantics 0 */
+    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x08"), &out)); /* an unknown flag */
+    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x06"), &out)); /* a read can't be evaluated */
 }
 
 static void test_unknown_ops_stop(void **state)
@@ -76,8 +81,13 @@ static void test_keys_of_other_partitions(void **state)
 
 static void evaluate(struct kv_bench *b, uint16_t opcode, struct buf *out_op)
 {
-    struct op op = {.semantics = OP_SEMANTICS, .opcode = opcode, .flags = OP_EVALUATE | OP_HAS_ID, .session = 3,
-                    .sequence = 4, .resolved = 2, .body = buf_view(&b->body)};
+    struct op op = {.semantics = OP_SEMANTICS,
+                    .opcode = opcode,
+                    .flags = OP_EVALUATE | OP_HAS_ID,
+                    .session = 3,
+                    .sequence = 4,
+                    .resolved = 2,
+                    .body = buf_view(&b->body)};
     b->m.base.ts = b->ts;
     buf_clear(out_op);
     buf_clear(&b->result);

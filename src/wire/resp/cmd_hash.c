@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "wire/resp/command_build.h"
 
-#define FIELD_BUILD(name, op)                                                                                          \
-    BUILD(name)                                                                                                        \
-    {                                                                                                                  \
-        kv_build_key_rest(out->body, argv[1], argv[2]);                                                                \
-        return command_is(out, op, OP_READ);                                                                           \
+#define FIELD_BUILD(name, op)                           \
+    BUILD(name)                                         \
+    {                                                   \
+        kv_build_key_rest(out->body, argv[1], argv[2]); \
+        return command_is(out, op, OP_READ);            \
     }
 
 FIELD_BUILD(build_hget, KV_HGET)
@@ -57,9 +57,18 @@ static enum status build_all(const struct bytes *argv, struct command_op *out, u
     return command_is(out, KV_HGETALL, OP_READ);
 }
 
-BUILD(build_hgetall) { return build_all(argv, out, KV_HASH_FIELDS | KV_HASH_VALUES); }
-BUILD(build_hkeys) { return build_all(argv, out, KV_HASH_FIELDS); }
-BUILD(build_hvals) { return build_all(argv, out, KV_HASH_VALUES); }
+BUILD(build_hgetall)
+{
+    return build_all(argv, out, KV_HASH_FIELDS | KV_HASH_VALUES);
+}
+BUILD(build_hkeys)
+{
+    return build_all(argv, out, KV_HASH_FIELDS);
+}
+BUILD(build_hvals)
+{
+    return build_all(argv, out, KV_HASH_VALUES);
+}
 
 BUILD(build_hincrby)
 {

@@ -43,8 +43,8 @@ static void run_file(const char *name)
         buf_clear(&want);
         buf_printf(&want, "%s", line->expected);
         if (!rewrite && !bytes_equal(buf_view(&text), buf_view(&want)))
-            fail_msg("%s line %zu: %s\n  wanted %s\n  got    %.*s", name, i + 1, line->source, line->expected, (int)text.n,
-                     (const char *)text.p);
+            fail_msg("%s line %zu: %s\n  wanted %s\n  got    %.*s", name, i + 1, line->source, line->expected,
+                     (int)text.n, (const char *)text.p);
     }
     struct error err = {0};
     d.view.base.ts = d.clock.last;
@@ -58,10 +58,22 @@ static void run_file(const char *name)
     buf_deinit(&want);
 }
 
-static void test_strings(void **state) { run_file("strings"); }
-static void test_bits(void **state) { run_file("bits"); }
-static void test_keys(void **state) { run_file("keys"); }
-static void test_hashes(void **state) { run_file("hashes"); }
+static void test_strings(void **state)
+{
+    run_file("strings");
+}
+static void test_bits(void **state)
+{
+    run_file("bits");
+}
+static void test_keys(void **state)
+{
+    run_file("keys");
+}
+static void test_hashes(void **state)
+{
+    run_file("hashes");
+}
 
 int main(void)
 {

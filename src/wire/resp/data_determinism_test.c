@@ -19,7 +19,8 @@ static bool evaluated(struct data *leader, const struct op *op, hlc_t ts, struct
 {
     enum status st;
     leader->view.base.ts = ts;
-    while ((st = op_evaluate(op, &leader->view.base, encoded, result)) == ST_NOT_READY) {}
+    while ((st = op_evaluate(op, &leader->view.base, encoded, result)) == ST_NOT_READY) {
+    }
     assert_int_equal(st, ST_OK);
     return encoded->n != 0;
 }
@@ -46,7 +47,8 @@ static void run_seed(uint64_t seed, int count)
             buf_deinit(&body);
             continue;
         }
-        struct op op = {.semantics = OP_SEMANTICS, .opcode = built.opcode, .flags = built.flags, .body = buf_view(&body)};
+        struct op op = {
+            .semantics = OP_SEMANTICS, .opcode = built.opcode, .flags = built.flags, .body = buf_view(&body)};
         bool logged = true;
         hlc_t ts = hlc_take(&clock, now_ms, op_timestamps(&op));
         if (op.flags & OP_EVALUATE) {

@@ -72,14 +72,16 @@ static inline void word_bytes(struct data_command *c, struct rng *r, size_t n, b
 
 static inline int64_t some_i64(struct rng *r)
 {
-    static const int64_t edges[] = {0, 1, -1, 100, INT64_MAX, INT64_MIN, INT64_MAX - 1, INT64_MIN + 1, 4294967296, -32768};
+    static const int64_t edges[] = {0,          1,     -1, 100, INT64_MAX, INT64_MIN, INT64_MAX - 1, INT64_MIN + 1,
+                                    4294967296, -32768};
     return rng_chance(r, 4) ? edges[rng_below(r, ARRAY_COUNT(edges))] : (int64_t)rng_below(r, 2000) - 1000;
 }
 
 static inline void word_float(struct data_command *c, struct rng *r)
 {
-    static const char *const some[] = {"1.5", "-0.1", "3.0e3", "1e20", "-5", "0.30000000000000004", "1e-10", "10.25",
-                                       "-1e17", "0.0000001", "5e-5", "+2", "007.5", "0x10", "1e400", "inf", "-0"};
+    static const char *const some[] = {"1.5",   "-0.1",  "3.0e3", "1e20",      "-5",   "0.30000000000000004",
+                                       "1e-10", "10.25", "-1e17", "0.0000001", "5e-5", "+2",
+                                       "007.5", "0x10",  "1e400", "inf",       "-0"};
     word(c, bytes_str(some[rng_below(r, ARRAY_COUNT(some))]));
 }
 
@@ -120,7 +122,10 @@ static inline void word_absolute(struct data_command *c, struct rng *r, int64_t 
     word_i64(c, times[rng_below(r, ARRAY_COUNT(times))] / unit_ms);
 }
 
-static inline int64_t some_relative(struct rng *r) { return 100000 * (1 + (int64_t)rng_below(r, 50)); }
+static inline int64_t some_relative(struct rng *r)
+{
+    return 100000 * (1 + (int64_t)rng_below(r, 50));
+}
 
 static inline void random_set(struct data_command *c, struct rng *r)
 {
@@ -157,7 +162,10 @@ static inline void random_string(struct data_command *c, struct rng *r)
         default: break;
         }
         break;
-    case 7: words(c, rng_chance(r, 5) ? "SUBSTR" : "GETRANGE"), word_key(c, r), word_i64(c, some_index(r)), word_i64(c, some_index(r)); break;
+    case 7:
+        words(c, rng_chance(r, 5) ? "SUBSTR" : "GETRANGE"), word_key(c, r), word_i64(c, some_index(r)),
+            word_i64(c, some_index(r));
+        break;
     case 8: words(c, "SETRANGE"), word_key(c, r), word_i64(c, some_place(r)), word_value(c, r); break;
     case 9: words(c, "STRLEN"), word_key(c, r); break;
     case 10: words(c, "GETSET"), word_key(c, r), word_value(c, r); break;
@@ -258,7 +266,10 @@ static inline void random_key(struct data_command *c, struct rng *r)
 {
     static const char *const flags[] = {"NX", "XX", "GT", "LT"};
     switch (rng_below(r, 20)) {
-    case 0: words(c, "COPY"), word_key(c, r), word_key(c, r); if (rng_chance(r, 2)) words(c, "REPLACE"); break;
+    case 0:
+        words(c, "COPY"), word_key(c, r), word_key(c, r);
+        if (rng_chance(r, 2)) words(c, "REPLACE");
+        break;
     case 1:
         words(c, rng_chance(r, 2) ? "DEL" : "UNLINK");
         for (uint64_t n = 1 + rng_below(r, 2); n > 0; n--) word_key(c, r);
@@ -295,7 +306,10 @@ static inline void random_key(struct data_command *c, struct rng *r)
     case 14: words(c, rng_chance(r, 2) ? "SORT" : "SORT_RO"), word_key(c, r); break;
     case 15: words(c, "SORT"), word_key(c, r), words(c, "ALPHA DESC LIMIT 0 5 STORE"), word_key(c, r); break;
     case 16: words(c, "RANDOMKEY"), c->compare = COMPARE_SHAPE; break;
-    case 17: if (rng_chance(r, 30)) words(c, rng_chance(r, 2) ? "FLUSHDB" : "FLUSHALL ASYNC"); else words(c, "DEL"), word_key(c, r); break;
+    case 17:
+        if (rng_chance(r, 30)) words(c, rng_chance(r, 2) ? "FLUSHDB" : "FLUSHALL ASYNC");
+        else words(c, "DEL"), word_key(c, r);
+        break;
     default: words(c, "EXISTS"), word_key(c, r); break;
     }
 }

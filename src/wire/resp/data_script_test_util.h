@@ -47,8 +47,7 @@ static inline void data_script_load(struct data_script *s, const char *name)
     fclose(f);
     for (size_t i = 0; i < s->count; i++) { /* now that the lines do not move */
         struct data_line *l = &s->lines[i];
-        if (l->source[0] != '#' && l->source[0] != 0)
-            l->argc = data_split(l->source + l->differs, &l->words, l->argv);
+        if (l->source[0] != '#' && l->source[0] != 0) l->argc = data_split(l->source + l->differs, &l->words, l->argv);
     }
 }
 

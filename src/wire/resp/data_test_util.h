@@ -23,7 +23,10 @@ static inline void data_init(struct data *d, uint64_t now_ms)
     rng_init(&d->random, 1);
 }
 
-static inline void data_deinit(struct data *d) { memory_view_deinit(&d->view); }
+static inline void data_deinit(struct data *d)
+{
+    memory_view_deinit(&d->view);
+}
 
 /* An op as the gate would send it. */
 static inline enum status data_op(struct data *d, uint16_t opcode, uint8_t flags, struct bytes body, struct buf *result)
@@ -57,19 +60,18 @@ static inline const struct command *data_find(const struct bytes *argv, size_t a
 }
 
 /* Builds a command; false: the error result is in `result`. */
-static inline bool data_build(struct data *d, const struct bytes *argv, size_t argc, struct command_op *op, struct buf *result)
+static inline bool data_build(struct data *d, const struct bytes *argv, size_t argc, struct command_op *op,
+                              struct buf *result)
 {
     const struct command *c = data_find(argv, argc);
     struct buf error = {0};
     op->error = &error;
     op->random = rng_next(&d->random);
     enum status st = ST_INVALID;
-    if (c == NULL || c->build == NULL)
-        buf_printf(&error, "ERR unknown command");
+    if (c == NULL || c->build == NULL) buf_printf(&error, "ERR unknown command");
     else if (c->arity > 0 ? argc != (size_t)c->arity : argc < (size_t)-c->arity)
         buf_printf(&error, "ERR wrong number of arguments for '%s' command", c->name);
-    else
-        st = c->build(argv, argc, op);
+    else st = c->build(argv, argc, op);
     if (st != ST_OK) result_error(result, "%.*s", (int)error.n, (const char *)error.p);
     buf_deinit(&error);
     op->error = NULL;
@@ -121,7 +123,8 @@ static inline size_t data_split(const char *line, struct buf *text, struct bytes
             uint8_t byte = (uint8_t)*line++;
             if (byte == '\\' && line[0] == 'x') {
                 unsigned v = 0;
-                for (int i = 1; i <= 2; i++) v = v * 16 + (unsigned)(line[i] <= '9' ? line[i] - '0' : line[i] - 'a' + 10);
+                for (int i = 1; i <= 2; i++)
+                    v = v * 16 + (unsigned)(line[i] <= '9' ? line[i] - '0' : line[i] - 'a' + 10);
                 byte = (uint8_t)v;
                 line += 3;
             }

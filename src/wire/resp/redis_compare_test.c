@@ -157,7 +157,10 @@ static void ask_line(int fd, const char *line, struct buf *out)
 
 /* ---- comparing ---- */
 
-static int compare_bytes(const void *a, const void *b) { return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b); }
+static int compare_bytes(const void *a, const void *b)
+{
+    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
 
 /* Takes an array's (or map's) elements, `per` at a time, sorted; the head line stays in front. */
 static void sort_reply(struct buf *b, size_t per)
@@ -500,13 +503,13 @@ static void test_scripts_resp3(void **state)
 static void test_resp2(void **state)
 {
     if (redis.fd < 0) skip();
-    compare_run(2, setting("REDIS_COMPARE_SEED", 1), setting("REDIS_COMPARE_COUNT", 10000));
+    compare_run(2, setting("REDIS_COMPARE_SEED", 1), setting("REDIS_COMPARE_COUNT", 5000));
 }
 
 static void test_resp3(void **state)
 {
     if (redis.fd < 0) skip();
-    compare_run(3, setting("REDIS_COMPARE_SEED", 2), setting("REDIS_COMPARE_COUNT", 10000));
+    compare_run(3, setting("REDIS_COMPARE_SEED", 2), setting("REDIS_COMPARE_COUNT", 5000));
 }
 
 int main(void)
