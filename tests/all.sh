@@ -49,7 +49,7 @@ threaded() { find src sim -name '*_test.c' -exec grep -lE 'env_real_thread_new|e
 mutated() { find src sim -name '*_test.c' -exec grep -lE 'mutation_set|CAIRN_MUTATIONS' {} + | xargs -r -n 1 basename -s .c | sort; }
 as_regex() { paste -sd'|' | sed 's/^/^(/; s/$/)$/'; }
 
-tsan_tests() { ctest --test-dir build/tsan --output-on-failure -j "$jobs" -R "$(threaded | as_regex)"; }
+tsan_tests() { TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build/tsan --output-on-failure -j "$jobs" -R "$(threaded | as_regex)"; }
 mutation_tests() { ctest --test-dir build/mutations --output-on-failure -j "$jobs" -R "$(mutated | as_regex)"; }
 sim_seeds() { build/cairn sim --seeds "${CAIRN_SIM_SEEDS:-300}"; }
 client_tests() {
@@ -70,9 +70,7 @@ step build-release build release && {
     step cli tests/cli_test.sh build/cairn
     build/cairn help sim >/dev/null 2>&1 && step sim sim_seeds
     [[ -d tests/clients/node_modules ]] && step clients client_tests
-    for script in tests/faults/*.sh tests/cluster/*.sh; do
-        [[ -x $script ]] && step "$(basename "$script" .sh)" "$script" build/cairn
-    done
+    step faults env CI=true tests/faults/run.sh
 }
 step build-asan build asan && step tests-asan ctest --test-dir build/asan --output-on-failure -j "$jobs"
 # shellcheck disable=SC2046
@@ -81,7 +79,10 @@ step build-tsan build tsan cairn $(threaded) && {
     step node-tsan tests/smoke.sh build/tsan/cairn
 }
 # shellcheck disable=SC2046
-[[ -n $(mutated) ]] && step build-mutations build mutations $(mutated) && step tests-mutations mutation_tests
+step build-mutations build mutations cairn $(mutated) && {
+    step tests-mutations mutation_tests
+    step sim-mutations tests/sim_mutations.sh build/mutations/cairn
+}
 step build-fuzz build fuzz && step fuzz tests/fuzz.sh "" "${CAIRN_FUZZ_SECONDS:-3}"
 
 ((${#failures[@]})) && printf '\nfailed: %s\n' "${failures[*]}"

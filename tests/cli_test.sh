@@ -47,6 +47,20 @@ says() {
     fi
 }
 
+# http METHOD PATH: status line and body from $port, without headers
+http() {
+    exec 9<>"/dev/tcp/127.0.0.1/$port" || return
+    printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n' "$1" "$2" >&9
+    tr -d '\r' <&9 | awk 'NR == 1 { print } body { print } $0 == "" { body = 1 }'
+    exec 9>&-
+}
+# answers PATTERN METHOD PATH: status line and body match
+answers() {
+    local got
+    got=$(http "$2" "$3")
+    if [[ $got =~ $1 ]]; then good; else bad "$2 $3" "no match of '$1' in:" "$got"; fi
+}
+
 start() { # ARGUMENT … : a node on $port; waits until it is ready
     "$cairn" serve --listen "127.0.0.1:$port" --log-level warn --shards 2 "$@" >node.out 2>node.err &
     node=$!
@@ -93,6 +107,7 @@ expect 2 '--nodes: 0 is out of range.*1 to 64' local --nodes 0
 expect 2 'beyond 65535' local --nodes 3 --port 65534
 expect 2 'cairn node list.*cairn node remove' node
 expect 2 "'x' is not the id of a node" node remove x
+expect 2 'it is any or map' bench --route nearest
 expect 2 'needs a connection' bench --clients 1 --threads 2
 expect 2 'cairn load --deb822' load
 expect 2 'what to send' query
@@ -112,6 +127,7 @@ CAIRN_VALUE_MAX=huge expect 2 "CAIRN_VALUE_MAX: 'huge' is not a value" serve
 expect 1 "no node answers at 127.0.0.1:$port" status --address "127.0.0.1:$port"
 expect 1 "no node answers at 127.0.0.1:$port" node list --address "127.0.0.1:$port"
 expect 1 "no reply from 127.0.0.1:$port.*nothing listens" query --address "127.0.0.1:$port" PING
+expect 1 "127.0.0.1:$port: nothing listens" bench --route map --address "127.0.0.1:$port" --duration 1s --quiet
 expect 1 "127.0.0.1:$port: nothing listens" bench --address "127.0.0.1:$port" --duration 1s --quiet
 expect 1 "can't open 'missing'" load --deb822 missing
 
@@ -137,7 +153,28 @@ CAIRN_CLIENTS_MAX=9 start --data data --config good.conf --value-max 2MiB && {
     expect 1 "'list'.*line 2 has no field name" load --deb822 list --address "$address"
     says '"all":..count":100,' bench --address "$address" --requests 100 --clients 2 --json --quiet
     says 'filled 50 keys.*reads' bench --address "$address" --requests 100 --keys 50 --fill --clients 2 --quiet
+    says '"route":"map".*"errors":0' bench --address "$address" --requests 100 --clients 2 --pipeline 4 --route map --json --quiet
+    says '"writes":..count":0,.*"errors":0' bench --address "$address" --requests 10 --clients 2 --read-percent 100 --wait 1 --json --quiet
     says '"rate":500' bench --address "$address" --rate 500 --duration 300ms --clients 4 --json --quiet
+
+    # HTTP
+    answers ' 200 .*"status":"ok"' GET /health
+    answers ' 200 .*"leaderless":0,"under_replicated":0' GET /status.json
+    answers ' 404 .*"error":"there is no such name' GET /nothing
+    answers ' 405 .*"error":"this name takes POST' GET '/api/nodes/remove?id=1'
+    answers ' 400 .*say which node' POST /api/nodes/remove
+    answers ' 404 .*there is no node 99' POST '/api/nodes/remove?id=99'
+    answers " 409 .*node 1 can't be removed" POST '/api/nodes/remove?id=1'
+    answers ' 200 .*"value-max":"2MiB"' GET /api/settings
+    answers ' 200 .*"request-timeout":"3s"' POST '/api/settings?name=request-timeout&value=3s'
+    answers ' 400 .*1KiB to 512MiB' POST '/api/settings?name=value-max&value=1TiB'
+    answers " 400 .*can't be changed while the node runs" POST '/api/settings?name=data&value=x'
+    answers ' 404 .*there is no setting' POST '/api/settings?name=nothing&value=x'
+    # The text format of Prometheus: each sample belongs to the TYPE before it, and stands there once.
+    http GET /metrics >metrics
+    if awk 'NR == 1 { next } /^# HELP / { next } /^# TYPE / { if ($3 in type) bad = 1; type[$3] = $4; now = $3; next }
+            { name = $1; sub(/\{.*/, "", name); if (name != now || $1 in seen || $2 !~ /^[0-9.]+$/ || NF != 2) { print; bad = 1 }
+              seen[$1] = 1; n++ } END { exit bad || n < 100 }' metrics; then good; else bad metrics "$(head -50 metrics)"; fi
 
     # two nodes, one thing
     expect 1 "listen on '$address'.*another process listens there" serve --listen "$address" --data data2

@@ -7,7 +7,8 @@ cairn=$(realpath "$1")
 work=$(mktemp -d)
 base=$((20000 + RANDOM % 20000))
 pids=()
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1} TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}
+export TSAN_OPTIONS="${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}:suppressions=$(realpath "$(dirname "$0")/tsan.supp")"
 
 finish() {
     local code=$?

@@ -93,7 +93,7 @@ void buf_reserve(struct buf *b, size_t more)
 
 uint8_t *buf_extend(struct buf *b, size_t n)
 {
-    buf_reserve(b, n);
+    buf_reserve(b, n != 0 ? n : b->p == NULL); /* so that what it returns is never NULL */
     uint8_t *p = b->p + b->n;
     b->n += n;
     return p;

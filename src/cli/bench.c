@@ -5,7 +5,11 @@
  * reply. Open loop (--rate): request i of a thread is due at start + i / rate, whether or not earlier ones have been
  * answered; its latency counts from then. If all places for requests are taken it waits for one, and that waiting is
  * part of its latency
- * ("coordinated omission" is what tools do that leave it out). */
+ * ("coordinated omission" is what tools do that leave it out).
+ *
+ * --route map: a client has a connection to each node that leads slots and sends each key to its leader, as clients
+ * that know the map do. --wait N: a write counts as answered when WAIT N has confirmed it; one WAIT follows the writes
+ * that are sent together, which is as often as a client can ask without holding its own writes up. */
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,23 +20,30 @@
 #include "cli/histogram.h"
 #include "cli/reply.h"
 #include "cli/resp_client.h"
+#include "cli/slot_map.h"
 #include "env/real.h"
+#include "table/place.h"
 
 #define ADDRESSES_MAX 64
 #define DRAIN_NS      (10 * NS_PER_S) /* how long answers are waited for at the end */
 #define FILL_PIPELINE 64
+#define MAP_NS        (10 * NS_PER_S)
+#define WAIT_MS       5000 /* how long a WAIT waits */
 
 static struct {
-    const char *address, *prefix;
-    uint64_t clients, threads, pipeline, duration_ns, requests, rate, value_size, keys, read_percent, seed;
+    const char *address, *prefix, *route;
+    uint64_t wait, clients, threads, pipeline, duration_ns, requests, rate, value_size, keys, read_percent, seed;
     bool fill, json, quiet;
 } options;
 static const struct cli_option option_table[] = {
     {"address", CLI_TEXT, &options.address, "HOST:PORT,…",
      "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
-    {"clients", CLI_NUMBER, &options.clients, "N", "connections [50]", 1, 65536},
+    {"route", CLI_TEXT, &options.route, "any|map",
+     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS [any]", 0, 0},
+    {"clients", CLI_NUMBER, &options.clients, "N", "each with a connection (--route map: one to each node) [50]", 1,
+     65536},
     {"threads", CLI_NUMBER, &options.threads, "N", "threads of this program [1]", 1, 256},
-    {"pipeline", CLI_NUMBER, &options.pipeline, "N", "requests under way on each connection [1]", 1, 65536},
+    {"pipeline", CLI_NUMBER, &options.pipeline, "N", "requests under way of each client [1]", 1, 65536},
     {"duration", CLI_DURATION, &options.duration_ns, "TIME", "how long [10s]", NS_PER_MS, 0},
     {"requests", CLI_NUMBER, &options.requests, "N", "stop after as many, if that is sooner", 1, 0},
     {"rate", CLI_NUMBER, &options.rate, "R", "requests a second, started by the clock (open loop)", 1, 0},
@@ -40,6 +51,8 @@ static const struct cli_option option_table[] = {
     {"keys", CLI_NUMBER, &options.keys, "N", "different keys, chosen uniformly [100000]", 1, 0},
     {"read-percent", CLI_NUMBER, &options.read_percent, "P", "share of reads (GET), the others write (SET) [50]", 0,
      100},
+    {"wait", CLI_NUMBER, &options.wait, "N", "sends WAIT N after writes; they are answered when N replicas have them",
+     1, 64},
     {"fill", CLI_FLAG, &options.fill, NULL, "first writes every key once", 0, 0},
     {"prefix", CLI_TEXT, &options.prefix, "TEXT", "of the keys [bench:]", 0, 0},
     {"seed", CLI_NUMBER, &options.seed, "N", "of the choice of keys [1]", 1, 0},
@@ -53,7 +66,7 @@ void bench_help(void)
            "          cairn bench --rate 20000 --duration 30s --read-percent 90\n");
 }
 
-enum op { READ, WRITE, OPS };
+enum op { READ, WRITE, OPS, CONFIRM = OPS /* a WAIT */ };
 
 struct due {
     uint64_t start_ns;
@@ -62,20 +75,31 @@ struct due {
 
 struct bench_conn {
     struct resp_client client;
-    struct thread *thread;
-    struct due *ring; /* under way, oldest at head */
+    struct bench_client *owner;
+    struct due *ring; /* sent or about to be, oldest at head */
     uint32_t head, count;
+    uint64_t *held; /* --wait: when the writes started whose WAIT has not been answered yet */
+    uint32_t held_count;
+    bool unconfirmed; /* --wait: writes for which no WAIT has been sent */
+};
+
+struct bench_client {
+    struct thread *thread;
+    struct bench_conn *conns; /* pass.width of them */
+    uint32_t under_way;       /* at most the pipeline */
 };
 
 struct thread {
     unsigned number;
+    struct pass *pass;
     struct env *env;
     struct env_loop *loop;
     struct env_thread *handle;
     struct env_timer timer; /* open loop: the next due; closed loop: the end */
+    struct bench_client *clients;
     struct bench_conn *conns;
-    size_t conn_count, next_conn, connected;
-    uint32_t pipeline;
+    size_t client_count, conn_count, next_client, connected;
+    uint32_t pipeline, ring_size;
     bool fill; /* this pass writes each key once */
     uint64_t rng, next_key, start_ns, end_ns, issued, issued_max;
     uint64_t rate_of_all; /* requests a second, all threads; 0: closed loop */
@@ -85,6 +109,15 @@ struct thread {
     struct histogram *latency[OPS];
     char first_error[200], failure[300];
     _Atomic uint64_t answered, failed_answers; /* for the main thread's line each second */
+};
+
+struct pass {
+    struct env *env;
+    struct thread *threads;
+    char *addresses[ADDRESSES_MAX];
+    size_t address_count;
+    struct slot_map *map; /* --route map, else NULL */
+    size_t width;         /* connections of a client */
 };
 
 /* ---- requests ---- */
@@ -97,31 +130,56 @@ static uint64_t random_u64(struct thread *t)
     return t->rng;
 }
 
-static void put_key(struct buf *out, uint64_t number)
+static struct bench_conn *conn_for(struct bench_client *client, struct bytes key)
 {
-    char key[128];
-    int n = snprintf(key, sizeof key, "%.64s%012" PRIu64, options.prefix, number);
-    command_word(out, bytes_of(key, (size_t)n));
+    const struct slot_map *map = client->thread->pass->map;
+    return &client->conns[map != NULL ? map->leader[key_slot(key)] : 0];
 }
 
-static void issue(struct bench_conn *c, uint64_t start_ns)
+static void push(struct bench_conn *c, uint64_t start_ns, uint8_t op)
 {
-    struct thread *t = c->thread;
-    ASSERT(c->count < t->pipeline);
-    uint64_t key = t->next_key;
+    uint32_t size = c->owner->thread->ring_size;
+    ASSERT(c->count < size);
+    c->ring[(c->head + c->count++) % size] = (struct due){start_ns, op};
+}
+
+static void issue(struct bench_client *client, uint64_t start_ns)
+{
+    struct thread *t = client->thread;
+    char text[128];
+    ASSERT(client->under_way < t->pipeline);
+    uint64_t number = t->next_key;
     enum op op = WRITE;
     if (t->fill) t->next_key += options.threads;
     else {
-        key = random_u64(t) % options.keys;
+        number = random_u64(t) % options.keys;
         op = random_u64(t) % 100 < options.read_percent ? READ : WRITE;
     }
+    int n = snprintf(text, sizeof text, "%.64s%012" PRIu64, options.prefix, number);
+    struct bytes key = bytes_of(text, (size_t)n);
+    struct bench_conn *c = conn_for(client, key);
     command_begin(&c->client.out, op == READ ? 2 : 3);
     command_word(&c->client.out, op == READ ? BYTES_LIT("GET") : BYTES_LIT("SET"));
-    put_key(&c->client.out, key);
+    command_word(&c->client.out, key);
     if (op == WRITE) command_word(&c->client.out, buf_view(&t->value));
-    c->ring[(c->head + c->count++) % t->pipeline] = (struct due){start_ns, (uint8_t)op};
+    c->unconfirmed |= op == WRITE && options.wait != 0;
+    push(c, start_ns, (uint8_t)op);
+    client->under_way++;
     t->issued++;
     t->under_way++;
+}
+
+static void flush_client(struct bench_client *client)
+{
+    for (size_t i = 0; i < client->thread->pass->width; i++) {
+        struct bench_conn *c = &client->conns[i];
+        if (c->unconfirmed) {
+            buf_printf(&c->client.out, "WAIT %" PRIu64 " %d\r\n", options.wait, WAIT_MS);
+            push(c, 0, CONFIRM);
+            c->unconfirmed = false;
+        }
+        resp_client_flush(&c->client);
+    }
 }
 
 static void end_thread(struct thread *t)
@@ -146,12 +204,12 @@ static uint64_t due_at(const struct thread *t, uint64_t i)
     return t->start_ns + (uint64_t)(n / t->rate_of_all);
 }
 
-static struct bench_conn *free_place(struct thread *t)
+static struct bench_client *free_place(struct thread *t)
 {
-    for (size_t i = 0; i < t->conn_count; i++) {
-        struct bench_conn *c = &t->conns[t->next_conn];
-        t->next_conn = (t->next_conn + 1) % t->conn_count;
-        if (c->count < t->pipeline) return c;
+    for (size_t i = 0; i < t->client_count; i++) {
+        struct bench_client *c = &t->clients[t->next_client];
+        t->next_client = (t->next_client + 1) % t->client_count;
+        if (c->under_way < t->pipeline) return c;
     }
     return NULL;
 }
@@ -160,14 +218,14 @@ static void issue_due(struct thread *t)
 {
     uint64_t now = env_now_ns(t->env);
     if (t->start_ns == 0 || t->ended) return;
-    struct bench_conn *c;
+    struct bench_client *c;
     bool any = false;
     while (t->issued < t->issued_max && due_at(t, t->issued) <= MIN(now, t->end_ns - 1) && (now < t->end_ns) &&
            (c = free_place(t)) != NULL) {
         issue(c, due_at(t, t->issued));
         any = true;
     }
-    for (size_t i = 0; any && i < t->conn_count; i++) resp_client_flush(&t->conns[i].client);
+    for (size_t i = 0; any && i < t->client_count; i++) flush_client(&t->clients[i]);
 }
 
 /* ---- the run of a thread ---- */
@@ -196,60 +254,106 @@ static void begin(struct thread *t)
 {
     t->start_ns = env_now_ns(t->env);
     t->end_ns = t->start_ns + options.duration_ns;
-    for (size_t i = 0; t->rate_of_all == 0 && i < t->conn_count; i++) {
-        while (t->conns[i].count < t->pipeline && may_issue(t, t->start_ns)) issue(&t->conns[i], t->start_ns);
-        resp_client_flush(&t->conns[i].client);
+    for (size_t i = 0; t->rate_of_all == 0 && i < t->client_count; i++) {
+        struct bench_client *c = &t->clients[i];
+        while (c->under_way < t->pipeline && may_issue(t, t->start_ns)) issue(c, t->start_ns);
+        flush_client(c);
     }
     env_timer_start(&t->timer, 1);
+}
+
+/* The place of a request is free again. */
+static void done(struct bench_client *client)
+{
+    struct thread *t = client->thread;
+    ASSERT(client->under_way > 0 && t->under_way > 0);
+    client->under_way--;
+    t->under_way--;
+    atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
+}
+
+static void succeed(struct bench_client *client, enum op op, uint64_t start_ns, uint64_t now)
+{
+    histogram_add(client->thread->latency[op], now - start_ns);
+    done(client);
+}
+
+/* An error is no success: it has no latency. */
+static void fail_request(struct bench_client *client, const char *text, size_t size)
+{
+    struct thread *t = client->thread;
+    atomic_fetch_add_explicit(&t->failed_answers, 1, memory_order_relaxed);
+    if (t->errors++ == 0)
+        snprintf(t->first_error, sizeof t->first_error, "%.*s", (int)MIN(size, sizeof t->first_error - 1), text);
+    done(client);
+}
+
+/* The answer to a WAIT is about all writes before it. */
+static void confirm(struct bench_conn *c, const struct reply_part *part, uint64_t now)
+{
+    int64_t replicas = 0;
+    char text[100];
+    bool good = part->type == ':' && bytes_to_i64(part->text, &replicas) && replicas >= (int64_t)options.wait;
+    int n = snprintf(text, sizeof text, "WAIT was answered %.*s", (int)MIN(part->text.n, 60u),
+                     (const char *)part->text.p);
+    for (uint32_t i = 0; i < c->held_count; i++) {
+        if (good) succeed(c->owner, WRITE, c->held[i], now);
+        else fail_request(c->owner, text, (size_t)n);
+    }
+    c->held_count = 0;
+}
+
+static void on_start_reply(struct thread *t, const struct reply_part *part)
+{
+    if (part->type == '-') {
+        snprintf(t->failure, sizeof t->failure, "%.*s", (int)MIN(part->text.n, 200u), (const char *)part->text.p);
+        t->failed = true;
+        end_thread(t);
+    } else if (++t->connected == t->conn_count) begin(t);
 }
 
 static void on_reply(struct resp_client *client, struct bytes reply)
 {
     struct bench_conn *c = client->ctx;
-    struct thread *t = c->thread;
+    struct thread *t = c->owner->thread;
     struct reply_part part;
     uint64_t now = env_now_ns(t->env);
+    enum reply_state state = reply_part(reply, &part);
+    ASSERT(state == REPLY_WHOLE);
     if (t->start_ns == 0) { /* the PING of the start */
-        if (reply.p[0] == '-') {
-            bool whole = reply_part(reply, &part) == REPLY_WHOLE;
-            snprintf(t->failure, sizeof t->failure, "%.*s", whole ? (int)MIN(part.text.n, 200u) : 0,
-                     (const char *)part.text.p);
-            t->failed = true;
-            end_thread(t);
-        } else if (++t->connected == t->conn_count) begin(t);
+        on_start_reply(t, &part);
         return;
     }
     ASSERT(c->count > 0);
     struct due due = c->ring[c->head];
-    c->head = (c->head + 1) % t->pipeline;
+    c->head = (c->head + 1) % t->ring_size;
     c->count--;
-    t->under_way--;
-    atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
-    if (reply.p[0] == '-') { /* an error is no success: it has no latency */
-        atomic_fetch_add_explicit(&t->failed_answers, 1, memory_order_relaxed);
-        if (t->errors++ == 0 && reply_part(reply, &part) == REPLY_WHOLE)
-            snprintf(t->first_error, sizeof t->first_error, "%.*s", (int)MIN(part.text.n, sizeof t->first_error - 1),
-                     (const char *)part.text.p);
+    if (due.op == CONFIRM) {
+        confirm(c, &part, now);
+    } else if (part.type == '-') {
+        fail_request(c->owner, (const char *)part.text.p, part.text.n);
+    } else if (due.op == WRITE && options.wait != 0) {
+        c->held[c->held_count++] = due.start_ns;
     } else {
-        t->nils += reply.p[0] == '_' || (reply.p[0] == '$' && reply.p[1] == '-');
-        histogram_add(t->latency[due.op], now - due.start_ns);
+        t->nils += part.nil;
+        succeed(c->owner, due.op, due.start_ns, now);
     }
-    if (t->rate_of_all == 0 && may_issue(t, now)) issue(c, now);
+    while (t->rate_of_all == 0 && c->owner->under_way < t->pipeline && may_issue(t, now)) issue(c->owner, now);
 }
 
 static void on_turn(struct resp_client *client)
 {
     struct bench_conn *c = client->ctx;
-    struct thread *t = c->thread;
+    struct thread *t = c->owner->thread;
     if (t->start_ns == 0 || t->ended) return;
     if (t->rate_of_all != 0) issue_due(t);
-    else resp_client_flush(client);
+    else flush_client(c->owner);
     if (t->under_way == 0 && !may_issue(t, env_now_ns(t->env))) end_thread(t);
 }
 
 static void on_failed(struct resp_client *client, const char *why)
 {
-    struct thread *t = ((struct bench_conn *)client->ctx)->thread;
+    struct thread *t = ((struct bench_conn *)client->ctx)->owner->thread;
     if (t->failed) return;
     t->failed = true;
     snprintf(t->failure, sizeof t->failure, "%s", why);
@@ -264,18 +368,30 @@ static void run_thread(void *arg)
 
 /* ---- passes ---- */
 
-struct pass {
-    struct env *env;
-    struct thread *threads;
-    char *addresses[ADDRESSES_MAX];
-    size_t address_count;
-};
+/* Connection i of the thread: client i / width, node i % width of the map. */
+static void open_conn(struct pass *p, struct thread *t, size_t i)
+{
+    struct bench_conn *c = &t->conns[i];
+    const char *address = p->map != NULL ? p->map->nodes[i % p->width]
+                                         : p->addresses[(t->number + i * options.threads) % p->address_count];
+    c->owner = &t->clients[i / p->width];
+    c->ring = mem_zalloc(t->ring_size * sizeof *c->ring);
+    if (options.wait != 0) c->held = mem_zalloc(t->pipeline * sizeof *c->held);
+    c->client = (struct resp_client){.reply = on_reply, .turn = on_turn, .failed = on_failed, .ctx = c};
+    resp_client_open(&c->client, t->loop, address);
+    command_begin(&c->client.out, 1);
+    command_word(&c->client.out, BYTES_LIT("PING"));
+    resp_client_flush(&c->client);
+}
 
 static void open_thread(struct pass *p, struct thread *t, unsigned number, bool fill)
 {
-    *t = (struct thread){.number = number, .env = p->env, .fill = fill, .loop = env_real_loop_new(p->env)};
-    t->conn_count = options.clients / options.threads + (number < options.clients % options.threads);
+    *t = (struct thread){.number = number, .pass = p, .env = p->env, .fill = fill, .loop = env_real_loop_new(p->env)};
+    t->client_count = options.clients / options.threads + (number < options.clients % options.threads);
+    t->conn_count = t->client_count * p->width;
     t->pipeline = (uint32_t)(fill ? MAX(options.pipeline, (uint64_t)FILL_PIPELINE) : options.pipeline);
+    /* WAITs: one for each write under way, and one whose writes have failed. */
+    t->ring_size = options.wait != 0 ? 2 * t->pipeline + 1 : t->pipeline;
     t->rng = (options.seed * 0x9e3779b97f4a7c15u) ^ ((number + 1) * 0xbf58476d1ce4e5b9u);
     if (t->rng == 0) t->rng = 1;
     t->next_key = number;
@@ -288,17 +404,11 @@ static void open_thread(struct pass *p, struct thread *t, unsigned number, bool 
     uint8_t *value = buf_extend(&t->value, options.value_size);
     for (size_t i = 0; i < options.value_size; i++) value[i] = (uint8_t)('a' + random_u64(t) % 26);
     env_timer_init(t->loop, &t->timer, on_timer);
+    t->clients = mem_zalloc((t->client_count + 1) * sizeof *t->clients);
     t->conns = mem_zalloc((t->conn_count + 1) * sizeof *t->conns);
-    for (size_t i = 0; i < t->conn_count; i++) {
-        struct bench_conn *c = &t->conns[i];
-        c->thread = t;
-        c->ring = mem_zalloc(t->pipeline * sizeof *c->ring);
-        c->client = (struct resp_client){.reply = on_reply, .turn = on_turn, .failed = on_failed, .ctx = c};
-        resp_client_open(&c->client, t->loop, p->addresses[(number + i * options.threads) % p->address_count]);
-        command_begin(&c->client.out, 1);
-        command_word(&c->client.out, BYTES_LIT("PING"));
-        resp_client_flush(&c->client);
-    }
+    for (size_t i = 0; i < t->client_count; i++)
+        t->clients[i] = (struct bench_client){.thread = t, .conns = &t->conns[i * p->width]};
+    for (size_t i = 0; i < t->conn_count; i++) open_conn(p, t, i);
 }
 
 static void close_thread(struct thread *t)
@@ -307,9 +417,11 @@ static void close_thread(struct thread *t)
     for (size_t i = 0; i < t->conn_count; i++) {
         resp_client_close(&t->conns[i].client);
         mem_free(t->conns[i].ring);
+        mem_free(t->conns[i].held);
     }
     env_real_loop_free(t->loop);
     mem_free(t->conns);
+    mem_free(t->clients);
     buf_deinit(&t->value);
     for (int i = 0; i < OPS; i++) mem_free(t->latency[i]);
 }
@@ -444,10 +556,11 @@ static void json_row(const char *name, const struct histogram *h, uint64_t ns, b
 
 static void print_json(const struct total *x)
 {
-    printf("{\"seconds\":%.3f,\"clients\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"pipeline\":%" PRIu64
-           ",\"rate\":%" PRIu64 ",\"keys\":%" PRIu64 ",\"value_size\":%" PRIu64 ",\"read_percent\":%" PRIu64 ",",
-           (double)x->ns / 1e9, options.clients, options.threads, options.pipeline, options.rate, options.keys,
-           options.value_size, options.read_percent);
+    printf("{\"seconds\":%.3f,\"route\":\"%s\",\"wait\":%" PRIu64 ",\"clients\":%" PRIu64 ",\"threads\":%" PRIu64
+           ",\"pipeline\":%" PRIu64 ",\"rate\":%" PRIu64 ",\"keys\":%" PRIu64 ",\"value_size\":%" PRIu64
+           ",\"read_percent\":%" PRIu64 ",",
+           (double)x->ns / 1e9, options.route, options.wait, options.clients, options.threads, options.pipeline,
+           options.rate, options.keys, options.value_size, options.read_percent);
     json_row("reads", x->latency[READ], x->ns, false);
     json_row("writes", x->latency[WRITE], x->ns, false);
     json_row("all", x->all, x->ns, false);
@@ -491,10 +604,25 @@ static bool split_addresses(struct pass *p, char *text)
     return p->address_count != 0;
 }
 
+/* Of the first node that answers. */
+static bool ask_map(struct pass *p)
+{
+    struct error err = {0};
+    enum status st = ST_UNAVAILABLE;
+    p->map = mem_zalloc(sizeof *p->map);
+    for (size_t i = 0; i < p->address_count && st != ST_OK; i++)
+        st = slot_map_ask(p->env, p->addresses[i], MAP_NS, p->map, &err);
+    if (st != ST_OK) cli_error("--route map: %s: %s", options.address, err.text);
+    p->width = p->map->node_count;
+    return st == ST_OK;
+}
+
 static void set_defaults(void)
 {
     options.address = DEFAULT_ADDRESS;
     options.prefix = "bench:";
+    options.route = "any";
+    options.wait = 0;
     options.clients = 50;
     options.threads = 1;
     options.pipeline = 1;
@@ -516,6 +644,11 @@ int bench_main(int argc, char **argv)
                   options.threads, options.clients);
         return EXIT_USAGE;
     }
+    bool map = strcmp(options.route, "map") == 0;
+    if (!map && strcmp(options.route, "any") != 0) {
+        cli_error("--route %s: it is any or map", options.route);
+        return EXIT_USAGE;
+    }
     char *addresses = mem_strdup(options.address);
     if (!split_addresses(&p, addresses)) {
         mem_free(addresses);
@@ -523,7 +656,9 @@ int bench_main(int argc, char **argv)
     }
     p.env = env_real_new();
     p.threads = mem_zalloc(options.threads * sizeof *p.threads);
-    if (options.fill) {
+    p.width = 1;
+    if (map && !ask_map(&p)) code = EXIT_FAILED;
+    if (options.fill && code == EXIT_OK) {
         run_pass(&p, true);
         code = finish(&p, true);
     }
@@ -532,6 +667,7 @@ int bench_main(int argc, char **argv)
         code = finish(&p, false);
     }
     mem_free(p.threads);
+    mem_free(p.map);
     mem_free(addresses);
     env_real_free(p.env);
     return code;

@@ -20,6 +20,7 @@
 #define WINDOW      128 /* commands under way of a connection */
 #define READ_BYTES  (256u << 10)
 #define PROGRESS_NS (100 * NS_PER_MS)
+#define LINE_NS     (5 * NS_PER_S) /* where there is no terminal: a line this often */
 
 static struct {
     const char *address, *file, *prefix;
@@ -47,7 +48,8 @@ struct loader {
     size_t text_at;
     struct deb822_record record;
     bool last, done, failed;
-    uint64_t size, taken, started_ns; /* bytes; size 0: not known */
+    uint64_t size, taken; /* bytes; size 0: not known */
+    uint64_t started_ns, line_ns;
     uint64_t sent, stored, errors, skipped;
     char first_error[200];
     bool terminal;
@@ -173,19 +175,23 @@ static void on_failed(struct resp_client *c, const char *why)
 static void print_progress(struct loader *l, bool end)
 {
     char stored[32], rate[32], bar[31];
-    double seconds = (double)(env_now_ns(l->env) - l->started_ns) / 1e9;
-    if (!l->terminal && !end) return;
+    uint64_t now = env_now_ns(l->env);
+    double seconds = (double)(now - l->started_ns) / 1e9, share = 0;
     cli_thousands(l->stored, stored);
     cli_thousands((uint64_t)((double)l->stored / (seconds > 0 ? seconds : 1)), rate);
-    if (l->size != 0 && l->terminal) {
-        double share = MIN((double)l->taken / (double)l->size, 1.0);
-        for (int i = 0; i < 30; i++) bar[i] = i < (int)(share * 30) ? '#' : '.';
-        bar[30] = 0;
-        fprintf(stderr, "\r[%s] %3d%%  %s records, %s/s  ", bar, (int)(share * 100), stored, rate);
-    } else if (l->terminal) {
-        fprintf(stderr, "\r%s records, %s/s  ", stored, rate);
+    if (l->size != 0) share = MIN((double)l->taken / (double)l->size, 1.0);
+    if (!l->terminal) {
+        if (end || now - l->line_ns < LINE_NS) return;
+        l->line_ns = now;
+        if (l->size != 0) fprintf(stderr, "%3d%%  ", (int)(share * 100));
+        fprintf(stderr, "%s records, %s/s\n", stored, rate);
+        return;
     }
-    if (end && l->terminal) fprintf(stderr, "\n");
+    for (int i = 0; i < 30; i++) bar[i] = i < (int)(share * 30) ? '#' : '.';
+    bar[30] = 0;
+    if (l->size != 0) fprintf(stderr, "\r[%s] %3d%%  %s records, %s/s  ", bar, (int)(share * 100), stored, rate);
+    else fprintf(stderr, "\r%s records, %s/s  ", stored, rate);
+    if (end) fprintf(stderr, "\n");
 }
 
 static void on_progress(struct env_timer *timer)
@@ -236,7 +242,7 @@ int load_main(int argc, char **argv)
     if (!open_file(&l)) return EXIT_FAILED;
     l.env = env_real_new();
     l.loop = env_real_loop_new(l.env);
-    l.started_ns = env_now_ns(l.env);
+    l.started_ns = l.line_ns = env_now_ns(l.env);
     env_timer_init(l.loop, &l.progress, on_progress);
     env_timer_start(&l.progress, PROGRESS_NS);
     for (unsigned i = 0; i < CONNECTIONS; i++) {

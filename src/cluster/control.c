@@ -31,7 +31,7 @@ struct control {
     struct env_timer tick;
     struct env_task reload;
     struct env_worker *worker;
-    bool saving, save_again;
+    bool saving, save_again, stopped;
     struct buf message;
 };
 
@@ -160,6 +160,7 @@ static bool load_row(void *ctx, struct bytes row, struct bytes value)
 static void on_reload(struct env_task *task)
 {
     struct control *c = CONTAINER_OF(task, struct control, reload);
+    if (c->stopped) return;
     struct replica *meta = c->options.meta(c->options.ctx);
     if (meta == NULL) return;
     struct replica_info info;
@@ -183,7 +184,10 @@ static void on_reload(struct env_task *task)
     catalog_unref(l.catalog);
 }
 
-void control_meta_changed(struct control *c) { env_defer(c->options.loop, &c->reload); }
+void control_meta_changed(struct control *c)
+{
+    if (!c->stopped) env_defer(c->options.loop, &c->reload);
+}
 
 bool control_leads(const struct control *c) { return c->led_term != 0; }
 
@@ -321,6 +325,7 @@ static void on_catalog(struct control *c, const struct mesh_frame *f)
 
 void control_deliver(struct control *c, const struct mesh_frame *f)
 {
+    if (c->stopped) return;
     if (f->kind == MESH_REPORT) on_report(c, f);
     else if (f->kind == MESH_CATALOG) on_catalog(c, f);
 }
@@ -414,12 +419,20 @@ static void free_values(struct map *m)
     map_deinit(m);
 }
 
+void control_stop(struct control *c)
+{
+    if (c == NULL || c->stopped) return;
+    c->stopped = true;
+    c->save_again = false;
+    env_timer_stop(&c->tick);
+    env_worker_free(c->worker);
+    c->worker = NULL;
+}
+
 void control_free(struct control *c)
 {
     if (c == NULL) return;
-    env_timer_stop(&c->tick);
-    c->save_again = false;
-    env_worker_free(c->worker);
+    control_stop(c);
     catalog_unref(c->catalog);
     free_values(&c->led);
     free_values(&c->reports);

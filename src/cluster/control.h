@@ -36,6 +36,9 @@ struct control_options {
 };
 
 struct control *control_new(const struct control_options *options, struct catalog *first);
+/* On its loop: from here on it does nothing. NULL is fine, and so is a second time. */
+void control_stop(struct control *c);
+/* With its loop no longer running: what it had queued there has run, or never will. NULL is fine. */
 void control_free(struct control *c);
 /* Reads the copy. ST_NOT_FOUND: none. Blocking. */
 enum status control_load(struct env *env, const char *dir, struct catalog **out, struct error *err);

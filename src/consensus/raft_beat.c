@@ -183,6 +183,9 @@ void raft_beat_on_reply(struct raft *r, const struct raft_message *m)
     struct raft_peer *p = raft_peer_find(r, m->from);
     if (r->role != RAFT_LEADER || p == NULL) return;
     raft_append_heard(r, p, m);
+    /* It has forgotten how far its log is ours, and the commit with it: it was started anew. A quiet group would never
+     * tell it. (An old answer that was overtaken looks the same, and costs one append.) */
+    if (p->state == PEER_REPLICATE && m->index < p->match && m->commit < p->known_commit) p->known_commit = m->commit;
     raft_reads_check(r);
     if (p->timer_ns == NEVER || raft_peer_settled(r, p)) raft_peer_arm(r, p);
 }

@@ -107,6 +107,7 @@ static void shard_start(struct world *w, unsigned node, uint16_t i)
                              .shard_count = SHARDS,
                              .deliver = deliver,
                              .frame_bytes_max = 1 << 20,
+                             .ping_ns = 600 * NS_PER_S, /* a starved machine must not look like dead peers: order ends with a connection */
                              .peers_max = NODES,
                              .queue_bytes_max = {1 << 20, 4 << 20}};
     struct error err = {0};

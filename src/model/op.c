@@ -190,8 +190,10 @@ void op_reads(const struct op *op, uint32_t table, void (*each)(void *ctx, struc
         struct op inner;
         if (!write_set_decode(op, &checks, &count, &inner)) return;
         for (uint64_t i = 0; i < count; i++) {
-            each(ctx, reader_lp(&checks));
+            struct row_parts p;
+            struct bytes row = reader_lp(&checks);
             reader_u64(&checks);
+            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == table) each(ctx, row);
         }
         return;
     }

@@ -238,8 +238,7 @@ static void close_shard(struct shard *s, void *unused)
 {
     (void)unused;
     if (s->index == 0) {
-        control_free(s->node->control);
-        s->node->control = NULL;
+        control_stop(s->node->control);
         env_timer_stop(&s->node->ready_timer);
         node_stop_joining(s->node);
     }
@@ -279,6 +278,7 @@ void node_stop(struct node *n) { node_on_shard(n, 0, begin_stop, NULL); }
 void node_free(struct node *n)
 {
     if (n == NULL) return;
+    control_free(n->control);
     for (uint16_t i = 0; i < n->shard_count; i++) shard_free(&n->shards[i]);
     env_file_close(n->lock);
     mem_free(n->shards);

@@ -54,7 +54,8 @@ struct node {
     uint64_t started_ns;
     struct env_timer join_timer, found_timer, ready_timer, stop_timer;
     unsigned joins;
-    bool ready_told, stopping, init_proposed;
+    bool ready_told, init_proposed;
+    _Atomic bool stopping; /* written by shard 0, read by all */
     unsigned opened, closed; /* shards; counted on shard 0 */
 };
 

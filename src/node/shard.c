@@ -234,9 +234,9 @@ void shard_set_catalog(struct shard *s, void *arg)
     catalog_unref(s->catalog);
     s->catalog = c;
     s->strangers_dropped = false;
+    /* Removed ones too: they have to be told. */
     for (size_t i = 0; i < c->node_count; i++)
-        if (c->nodes[i].id != s->node->identity.node_id)
-            mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].state == NODE_UP ? c->nodes[i].address : NULL);
+        if (c->nodes[i].id != s->node->identity.node_id) mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
     gate_set_catalog(s->gate, c);
     reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
@@ -435,6 +435,7 @@ void shard_close(struct shard *s)
     port_close(s->port);
     s->port = NULL;
     if (s->resp != NULL) resp_door_close_all(s->resp);
+    s->opened = false; /* a catalog that is still on its way here opens no replicas */
     for (size_t i = 0; i < s->host_count; i++) host_stop(s->hosts[i]);
     gate_stop(s->gate);
 }

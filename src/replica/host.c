@@ -19,7 +19,7 @@ void host_limits_default(struct host_limits *l)
                  .uncommitted_bytes_max = 64 << 20,
                  .tail_bytes_max = 4 << 20,
                  .reads_max = 65536,
-                 .election_ns = 150 * NS_PER_MS,
+                 .election_ns = 300 * NS_PER_MS,
                  .resend_ns = 250 * NS_PER_MS,
                  .transfer_ns = 500 * NS_PER_MS},
         .log = {.segment_bytes = 32 << 20,

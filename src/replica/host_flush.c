@@ -27,7 +27,9 @@ static void compact(struct host *h, struct replica *r)
     if (r->retain_index < through) through = r->retain_index;
     struct log_stats log;
     log_stats(h->log, &log);
-    if (view.role == RAFT_LEADER && log.bytes < h->limits.keep_entries_bytes)
+    /* Not the size of its files, which stays near the bound however little of them is needed: followers would get
+     * snapshots for ever, each too late for what was given up meanwhile. */
+    if (view.role == RAFT_LEADER && log.needed_bytes < MIN(h->limits.keep_entries_bytes, h->limits.log.bytes_max / 4))
         for (size_t i = 0; i < view.config->count; i++) {
             struct raft_progress p;
             if (raft_peer_progress(r->raft, view.config->members[i].replica_id, &p) && p.match > 0 && !p.snapshotting)

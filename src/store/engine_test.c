@@ -619,7 +619,8 @@ static void a_damaged_file_is_found(void **state)
         put(f, "a=3");
         flush(f);
         close_engine(f);
-        i->data.p[70] ^= 1; /* before a good record */
+        i = test_find(f->test_env, "/data/engine/twin-0000000000000002"); /* opening an old file begins a new one */
+        i->data.p[40] ^= 1; /* of the image, before a good record */
         assert_int_equal(engine_open(f->env, f->engine_dir, &o, &e, &err), ST_CORRUPT);
         return;
     }
