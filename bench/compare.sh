@@ -274,7 +274,11 @@ run() {
     redis) measure "$1" "$3" "$column" redis "${resp[@]}" --address "$(address $((10 + redis_primary)))" --wait 1 ;;
     etcd-*)
         to=$etcd_members
-        [[ $column == etcd-any ]] || to=$(address $((20 + $(etcd_leader | head -n 1))))
+        if [[ $column == etcd-leader ]]; then
+            until_true 20 etcd_well
+            to=$(etcd_leader | head -n 1)
+            to=$(address $((20 + ${to:-1})))
+        fi
         # 16 requests under way on each of 64 connections are 1,024 clients that share them.
         args[5]=$(($4 * $5))
         measure "$1" "$3" "$column" etcd $etcdload --endpoints "$to" "${args[@]}" --seconds "$seconds" \

@@ -21,6 +21,15 @@ COLUMNS = ["cairn-leader", "cairn-any", "etcd-leader", "etcd-any", "redis"]
 SYSTEMS = ["cairn", "etcd", "redis"]
 
 
+def failure(run):
+    """Why a run counts for nothing."""
+    result = run["result"]
+    if result.get("errors"):
+        count = result.get("all", {}).get("count", 0)
+        return f"{result['errors']:,} errors, {count:,} answers; the first: {result.get('first_error', '')}"
+    return run["error"] or "no result"
+
+
 def line(*cells):
     print("| " + " | ".join(cells) + " |")
 
@@ -64,7 +73,7 @@ def print_load(x, row, title):
         if not tried:
             continue
         if not runs:
-            line(title, NAMES[column], "failed", "", "", "", "", "", x.of(row, column)[-1]["error"] or "no result")
+            line(title, NAMES[column], "failed", "", "", "", "", "", failure(x.of(row, column)[-1]))
             title = ""
             continue
         own = x.value(row, column, *path)
@@ -72,7 +81,8 @@ def print_load(x, row, title):
         cairn = x.value(row, base, *path) if base else None
         ratio = "" if not cairn else times(own / cairn if latency else cairn / own)
         each = [r["result"]["all"]["per_second"] for r in runs]
-        note = "" if len(runs) == tried else f"{tried - len(runs)} of {tried} runs had errors"
+        bad = [failure(r) for r in x.of(row, column) if r not in runs]
+        note = f"{len(bad)} of {tried} runs failed: {bad[-1]}" if bad else ""
         line(title, NAMES[column], f"{median(each):,.0f}/s", ms(x.value(row, column, "result", "all", "p50_us")),
              ms(x.value(row, column, "result", "all", "p99_us")),
              f"{x.value(row, column, 'server_cores'):.2f} / {x.value(row, column, 'generator_cores'):.2f}", ratio,

@@ -153,14 +153,22 @@ type row struct {
 	Max       float64 `json:"max_us"`
 }
 
-func rowOf(took []time.Duration, elapsed float64) row {
+func rowOf(samples []sample) row {
+	var took []time.Duration
+	inTime := 0 // as cairn bench does it, the rate is made of what was answered before the end
+	for _, s := range samples {
+		took = append(took, s.took)
+		if s.ended.Seconds() <= *seconds {
+			inTime++
+		}
+	}
 	n := len(took)
 	if n == 0 {
 		return row{}
 	}
 	sort.Slice(took, func(i, j int) bool { return took[i] < took[j] })
 	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
-	return row{n, float64(n) / elapsed, us(took[(n-1)/2]), us(took[(n-1)*99/100]), us(took[n-1])}
+	return row{n, float64(inTime) / *seconds, us(took[(n-1)/2]), us(took[(n-1)*99/100]), us(took[n-1])}
 }
 
 func print(result interface{}) {
@@ -171,20 +179,24 @@ func print(result interface{}) {
 	fmt.Println(string(text))
 }
 
-func report(workers []*worker, elapsed float64, errors int) {
-	var reads, writes, all []time.Duration
+func report(workers []*worker, elapsed float64, errors int, first error) {
+	var reads, writes, all []sample
 	for _, w := range workers {
 		for _, s := range w.samples {
 			if s.write {
-				writes = append(writes, s.took)
+				writes = append(writes, s)
 			} else {
-				reads = append(reads, s.took)
+				reads = append(reads, s)
 			}
-			all = append(all, s.took)
+			all = append(all, s)
 		}
 	}
+	text := ""
+	if first != nil {
+		text = first.Error()
+	}
 	print(map[string]interface{}{"seconds": elapsed, "clients": *clients, "connections": *connections,
-		"reads": rowOf(reads, elapsed), "writes": rowOf(writes, elapsed), "all": rowOf(all, elapsed), "errors": errors})
+		"reads": rowOf(reads), "writes": rowOf(writes), "all": rowOf(all), "errors": errors, "first_error": text})
 }
 
 func reportGap(workers []*worker, errors int) {
@@ -249,11 +261,15 @@ func main() {
 	group.Wait()
 	elapsed := time.Since(start).Seconds()
 	errors := 0
+	var first error
 	for _, w := range workers {
-		if errors == 0 && w.first != nil {
-			fmt.Fprintln(os.Stderr, "etcdload: the first error:", w.first)
+		if first == nil {
+			first = w.first
 		}
 		errors += w.errors
+	}
+	if first != nil {
+		fmt.Fprintln(os.Stderr, "etcdload: the first error:", first)
 	}
 	switch {
 	case *fill:
@@ -261,7 +277,7 @@ func main() {
 	case *gap:
 		reportGap(workers, errors)
 	default:
-		report(workers, elapsed, errors)
+		report(workers, elapsed, errors, first)
 	}
 	if errors != 0 && !*gap {
 		os.Exit(1)

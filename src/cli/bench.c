@@ -104,6 +104,7 @@ struct thread {
     uint64_t rng, next_key, start_ns, end_ns, issued, issued_max;
     uint64_t rate_of_all; /* requests a second, all threads; 0: closed loop */
     uint64_t under_way, missed, nils, errors, finished_ns;
+    uint64_t in_time[OPS]; /* answered before the end: what the rate is made of */
     bool ended, failed;
     struct buf value;
     struct histogram *latency[OPS];
@@ -274,7 +275,9 @@ static void done(struct bench_client *client)
 
 static void succeed(struct bench_client *client, enum op op, uint64_t start_ns, uint64_t now)
 {
-    histogram_add(client->thread->latency[op], now - start_ns);
+    struct thread *t = client->thread;
+    histogram_add(t->latency[op], now - start_ns);
+    t->in_time[op] += t->fill || now <= t->end_ns;
     done(client);
 }
 
@@ -480,7 +483,7 @@ static void run_pass(struct pass *p, bool fill)
 
 struct total {
     struct histogram *latency[OPS], *all;
-    uint64_t errors, nils, under_way, late, ns;
+    uint64_t in_time[OPS], errors, nils, under_way, late, ns;
     const char *first_error, *failure;
 };
 
@@ -493,6 +496,7 @@ static void add_up(struct pass *p, struct total *x)
         for (int k = 0; k < OPS; k++) {
             histogram_merge(x->latency[k], t->latency[k]);
             histogram_merge(x->all, t->latency[k]);
+            x->in_time[k] += t->in_time[k];
         }
         x->errors += t->errors;
         x->nils += t->nils;
@@ -513,12 +517,17 @@ static void free_total(struct total *x)
     mem_free(x->all);
 }
 
-static void print_row(const char *name, const struct histogram *h, uint64_t ns)
+static double per_second(uint64_t count, uint64_t ns)
+{
+    return (double)count * 1e9 / (double)MAX(ns, 1u);
+}
+
+static void print_row(const char *name, const struct histogram *h, double rate_of)
 {
     static const double shares[] = {0.5, 0.9, 0.99, 0.999};
     char rate[32], count[32], cell[32];
     if (h->count == 0) return;
-    cli_thousands((uint64_t)((double)h->count * 1e9 / (double)MAX(ns, 1u)), rate);
+    cli_thousands((uint64_t)rate_of, rate);
     printf("%-7s %14s %12s", name, cli_thousands(h->count, count), rate);
     printf("  %9s", cli_time(h->sum / h->count, cell));
     for (size_t i = 0; i < ARRAY_COUNT(shares); i++)
@@ -531,9 +540,9 @@ static void print_result(const struct total *x)
     char text[32];
     printf("%-7s %14s %12s  %9s  %9s  %9s  %9s  %9s  %9s\n", "", "answered", "per second", "mean", "p50", "p90", "p99",
            "p99.9", "max");
-    print_row("reads", x->latency[READ], x->ns);
-    print_row("writes", x->latency[WRITE], x->ns);
-    print_row("all", x->all, x->ns);
+    print_row("reads", x->latency[READ], per_second(x->in_time[READ], x->ns));
+    print_row("writes", x->latency[WRITE], per_second(x->in_time[WRITE], x->ns));
+    print_row("all", x->all, per_second(x->in_time[READ] + x->in_time[WRITE], x->ns));
     if (x->nils != 0) printf("%s reads found no value (--fill writes every key first)\n", cli_thousands(x->nils, text));
     if (x->late != 0)
         printf("%s requests were due but found no free place: more than --clients x --pipeline were under way. "
@@ -543,15 +552,15 @@ static void print_result(const struct total *x)
     if (x->errors != 0) printf("%s error replies; the first: %s\n", cli_thousands(x->errors, text), x->first_error);
 }
 
-static void json_row(const char *name, const struct histogram *h, uint64_t ns, bool last)
+static void json_row(const char *name, const struct histogram *h, double rate)
 {
     printf("\"%s\":{\"count\":%" PRIu64
            ",\"per_second\":%.1f,\"mean_us\":%.1f,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,"
-           "\"p999_us\":%.1f,\"max_us\":%.1f}%s",
-           name, h->count, (double)h->count * 1e9 / (double)MAX(ns, 1u),
-           h->count != 0 ? (double)h->sum / (double)h->count / 1e3 : 0, (double)histogram_percentile(h, 0.5) / 1e3,
-           (double)histogram_percentile(h, 0.9) / 1e3, (double)histogram_percentile(h, 0.99) / 1e3,
-           (double)histogram_percentile(h, 0.999) / 1e3, (double)h->max / 1e3, last ? "" : ",");
+           "\"p999_us\":%.1f,\"max_us\":%.1f},",
+           name, h->count, rate, h->count != 0 ? (double)h->sum / (double)h->count / 1e3 : 0,
+           (double)histogram_percentile(h, 0.5) / 1e3, (double)histogram_percentile(h, 0.9) / 1e3,
+           (double)histogram_percentile(h, 0.99) / 1e3, (double)histogram_percentile(h, 0.999) / 1e3,
+           (double)h->max / 1e3);
 }
 
 static void print_json(const struct total *x)
@@ -561,9 +570,13 @@ static void print_json(const struct total *x)
            ",\"read_percent\":%" PRIu64 ",",
            (double)x->ns / 1e9, options.route, options.wait, options.clients, options.threads, options.pipeline,
            options.rate, options.keys, options.value_size, options.read_percent);
-    json_row("reads", x->latency[READ], x->ns, false);
-    json_row("writes", x->latency[WRITE], x->ns, false);
-    json_row("all", x->all, x->ns, false);
+    json_row("reads", x->latency[READ], per_second(x->in_time[READ], x->ns));
+    json_row("writes", x->latency[WRITE], per_second(x->in_time[WRITE], x->ns));
+    json_row("all", x->all, per_second(x->in_time[READ] + x->in_time[WRITE], x->ns));
+    printf("\"first_error\":\"");
+    for (const char *c = x->first_error; c != NULL && *c != 0; c++)
+        putchar((uint8_t)*c < 0x20 || (uint8_t)*c > 0x7e || *c == '"' || *c == '\\' ? '?' : *c);
+    printf("\",");
     printf("\"errors\":%" PRIu64 ",\"not_found\":%" PRIu64 ",\"not_sent\":%" PRIu64 ",\"not_answered\":%" PRIu64 "}\n",
            x->errors, x->nils, x->late, x->under_way);
 }
