@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/catalog.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "model/catalog_internal.h"
@@ -32,9 +34,12 @@ void catalog_unref(struct catalog *c)
     mem_free(c);
 }
 
+/* Other shards may be counting references of c meanwhile: all but the count is copied. */
 struct catalog *catalog_copy(const struct catalog *c)
 {
-    struct catalog *n = mem_copy(c, sizeof *c);
+    enum { SKIP = offsetof(struct catalog, cluster_id) };
+    struct catalog *n = mem_alloc(sizeof *n);
+    memcpy((uint8_t *)n + SKIP, (const uint8_t *)c + SKIP, sizeof *n - SKIP);
     n->refs = 1;
     n->nodes = mem_copy(c->nodes, c->node_count * sizeof *c->nodes);
     n->tables = mem_copy(c->tables, c->table_count * sizeof *c->tables);
