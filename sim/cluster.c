@@ -166,6 +166,8 @@ static void shrink_limits(struct sim_cluster *c)
     l->log.reserve_bytes = 1 << 20;
     l->rows_bytes_max = 1 << 20;
     l->rows_dirty_bytes_max = 256 << 10;
+    l->write_rows = rng_chance(rng, 2) ? 1 : 1 + (uint32_t)rng_below(rng, 200);
+    l->write_bytes = 1 + (uint32_t)rng_below(rng, 64 << 10);
     l->engine_cache_bytes = 1 << 20;
     l->engine_write_buffer_bytes = 1 << 20;
     l->flush_bytes = 256 << 10;

@@ -29,6 +29,8 @@ void host_limits_default(struct host_limits *l)
                 .reserve_bytes = 64 << 20},
         .rows_bytes_max = 192 << 20,
         .rows_dirty_bytes_max = 96 << 20,
+        .write_rows = 512,
+        .write_bytes = 512 << 10,
         .engine_cache_bytes = 32 << 20,
         .engine_write_buffer_bytes = 32 << 20,
         .batch_bytes_max = 256 << 10,
@@ -197,7 +199,9 @@ static void on_turn(struct env_task *task)
     list_init(&now);
     for (struct link *k; (k = list_pop_front(&h->busy)) != NULL;) list_push_back(&now, k);
     for (struct link *k; (k = list_pop_front(&now)) != NULL;) replica_turn(CONTAINER_OF(k, struct replica, busy));
-    flush_rows(h);
+    struct rows_stats rows;
+    rows_stats(h->rows, &rows);
+    if (rows.dirty >= h->limits.write_rows || rows.dirty_bytes >= h->limits.write_bytes) flush_rows(h);
 }
 
 /* ---- the clock's limit ---- */
@@ -345,6 +349,7 @@ static void on_tick(struct env_timer *timer)
     check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
+    flush_rows(h);
     now = host_now(h); /* the rafts may have seen a later time than the one above */
     for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
     host_flush_if_due(h, now);

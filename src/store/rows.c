@@ -92,7 +92,6 @@ struct rows {
     size_t low_buckets;
 
     struct list cold, clean, dirty;
-    size_t dirty_count;
     struct range *ranges; /* deletions to be flushed */
     size_t ranges_n, ranges_cap;
     struct engine_batch *batch;
@@ -198,7 +197,7 @@ static void drop(struct rows *r, struct row **at)
     r->stats.count--;
     if (w->dirty) {
         r->stats.dirty_bytes -= cost(w);
-        r->dirty_count--;
+        r->stats.dirty--;
         r->index_stale = true;
     }
     if (link_linked(&w->link)) link_remove(&w->link);
@@ -331,7 +330,7 @@ static void write_row(struct rows *r, struct bytes key, enum row_kind kind, stru
     if (link_linked(&w->link)) link_remove(&w->link);
     list_push_back(&r->dirty, &w->link);
     w->dirty = true;
-    r->dirty_count++;
+    r->stats.dirty++;
     r->stats.dirty_bytes += cost(w);
     index_add(r, w);
 }
@@ -505,7 +504,7 @@ enum status rows_flush(struct rows *r, struct error *err)
         list_push_back(w->cold ? &r->cold : &r->clean, k);
     }
     drop_ranges(r);
-    r->dirty_count = 0;
+    r->stats.dirty = 0;
     r->index_n = r->index_sorted = 0;
     r->index_stale = false;
     ASSERT(r->stats.dirty_bytes == 0);
@@ -515,7 +514,7 @@ enum status rows_flush(struct rows *r, struct error *err)
 
 bool rows_dirty(const struct rows *r)
 {
-    return r->dirty_count != 0 || r->ranges_n != 0;
+    return r->stats.dirty != 0 || r->ranges_n != 0;
 }
 bool rows_full(const struct rows *r)
 {
@@ -621,7 +620,7 @@ enum status rows_scan(struct rows *r, struct bytes lo, struct bytes hi, bool rev
         return st;
     }
     size_t at = 0, end = 0;
-    if (r->dirty_count != 0) {
+    if (r->stats.dirty != 0) {
         index_sort(r);
         at = index_below(r, lo);
         end = hi.n != 0 ? index_below(r, hi) : r->index_n;

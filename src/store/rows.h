@@ -1,7 +1,7 @@
 /* rows.h - the bounded table of a store's newest rows, in front of the engine.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    serves reads and apply from memory; writes go into it and reach the engine in one batch a turn
+ * Purpose:    serves reads and apply from memory; writes go into it and reach the engine in batches
  * (rows_flush). It remembers absent rows too, so that a new key costs no engine read. Bound:      limits on bytes;
  * clean rows are cut to their front, then evicted, by CLOCK, those put as cold first; dirty ones stay until flushed.
  * rows_full says that apply has to pause because the engine refuses writes. Order:      a batch holds whole entries only: the caller puts all rows of an entry, applied
@@ -67,7 +67,7 @@ bool rows_full(const struct rows *r);
 void rows_forget(struct rows *r, struct bytes lo, struct bytes hi);
 
 struct rows_stats {
-    uint64_t bytes, dirty_bytes, count; /* bytes with all overhead; count with absent rows */
+    uint64_t bytes, dirty_bytes, count, dirty; /* bytes with all overhead; count with absent rows; dirty: of these */
     uint64_t hits, misses, fetches, cuts, evictions;
 };
 void rows_stats(const struct rows *r, struct rows_stats *out);
