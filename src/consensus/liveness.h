@@ -97,6 +97,9 @@ const struct liveness_peer *liveness_peer(const struct liveness *l, store_addr_t
 /* Heartbeats due at now_ns, at most max; returns how many. Call at least each interval_ns. */
 size_t liveness_due(struct liveness *l, uint64_t now_ns, struct liveness_beat *out, size_t max);
 
+/* When the next beat is due, or support runs out, in either direction; UINT64_MAX: never. */
+uint64_t liveness_next_ns(const struct liveness *l, uint64_t now_ns);
+
 /* A beat or a reply arrived. Returns true and fills *out_reply if a reply has to be sent. *out_bound_wanted is set when a
  * larger durable bound is needed before the limit can be acknowledged: write it, then call liveness_bound_durable. */
 bool liveness_step(struct liveness *l, uint64_t now_ns, const struct liveness_beat *in, struct liveness_beat *out_reply,

@@ -10,6 +10,8 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
+#define QUIET_NS (100 * NS_PER_MS) /* between ticks of a store where nothing happens */
+
 void host_limits_default(struct host_limits *l)
 {
     *l = (struct host_limits){
@@ -74,6 +76,10 @@ void host_wake(struct replica *r)
     if (h->closing || r->dropped) return;
     if (!link_linked(&r->busy)) list_push_back(&h->busy, &r->busy);
     env_defer(h->loop, &h->turn);
+    h->woken = true;
+    if (!h->quiet) return;
+    h->quiet = false;
+    env_timer_start(&h->tick, h->tick_ns);
 }
 
 void host_applied(struct replica *r)
@@ -317,7 +323,8 @@ static void look_for_stall(struct host *h, uint64_t now)
     }
 }
 
-static void tick_replica(struct host *h, struct replica *r, uint64_t now)
+/* Returns when the replica needs the next tick. */
+static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
 {
     if (raft_deadline(r->raft) <= now) {
         raft_tick(r->raft, host_now(h));
@@ -332,6 +339,7 @@ static void tick_replica(struct host *h, struct replica *r, uint64_t now)
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
+    return r->jobs != 0 || r->receive != NULL ? now : raft_deadline(r->raft);
 }
 
 static void on_tick(struct env_timer *timer)
@@ -351,9 +359,15 @@ static void on_tick(struct env_timer *timer)
     host_reap_dropped(h);
     flush_rows(h);
     now = host_now(h); /* the rafts may have seen a later time than the one above */
-    for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
+    uint64_t next = liveness_next_ns(&h->liveness, now);
+    for (size_t i = 0; host_each_replica(h, &i, &r);) next = MIN(next, tick_replica(h, r, now));
     host_flush_if_due(h, now);
-    env_timer_start(&h->tick, MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS));
+    /* Nothing happened and nothing is due: so the next tick is when something is, or after QUIET_NS. */
+    h->quiet = !h->woken && h->snapshots == 0 && !h->engine_busy && list_empty(&h->dropped) && list_empty(&h->lost) &&
+               log_sync_started_ns(h->log) == 0;
+    h->woken = false;
+    uint64_t wait = h->quiet ? MIN(MAX(next, now + NS_PER_MS) - now, QUIET_NS) : h->tick_ns;
+    env_timer_start(&h->tick, wait);
 }
 
 void host_step_down_all(struct host *h, const char *reason)
@@ -419,6 +433,7 @@ enum status host_open(const struct host_options *options, struct host **out, str
     liveness_init(&h->liveness, &live, log_bound(h->log));
     stage_init(&h->stage, h->rows);
     h->flushed_ns = host_now(h);
+    h->tick_ns = MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS);
     env_timer_init(h->loop, &h->tick, on_tick);
     raise_limit(h);
     env_timer_start(&h->tick, 1);
