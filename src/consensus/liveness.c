@@ -167,6 +167,11 @@ void liveness_disk_stalled(struct liveness *l, bool stalled)
     l->disk_stalled = stalled;
 }
 
+void liveness_sync_took(struct liveness *l, uint64_t ns)
+{
+    l->sync_ns = MAX(MIN(ns, l->options.lease_ns), l->sync_ns - l->sync_ns / 32);
+}
+
 void liveness_expire(struct liveness *l, uint64_t now_ns, void (*lapsed)(void *ctx, store_addr_t peer), void *ctx)
 {
     uint64_t key;

@@ -84,6 +84,7 @@ struct liveness {
     hlc_t limit_wanted;    /* ours, told to peers with the next heartbeat */
     hlc_t bound_durable;   /* on our disk: at or above every limit that we acknowledged or use ourselves */
     bool disk_stalled;
+    uint64_t sync_ns;      /* how long the log's syncs took lately, at worst: elections allow for it */
 };
 
 void liveness_init(struct liveness *l, const struct liveness_options *options, hlc_t bound_durable);
@@ -109,6 +110,9 @@ void liveness_bound_durable(struct liveness *l, hlc_t bound);
  * that must be made durable here for it (0: it is already): a store counts its own limit only up to its durable bound. */
 hlc_t liveness_want_limit(struct liveness *l, hlc_t limit);
 void liveness_disk_stalled(struct liveness *l, bool stalled);
+/* How long the latest sync of the log took. The longest counts, and is forgotten slowly: an election whose votes can't be
+ * durable before the next candidate's timer fires only makes terms climb. Call at each tick. */
+void liveness_sync_took(struct liveness *l, uint64_t ns);
 
 /* Lapses the support that has run out: calls lapsed(ctx, peer) for each store that we stopped supporting since the last
  * call, also if it is supported again under a new epoch. The driver calls raft_support_lost for the groups led from there. */

@@ -354,6 +354,10 @@ static void on_tick(struct env_timer *timer)
         for (size_t i = 0; i < n; i++) send_beat(h, &beats[i]);
         if (n < ARRAY_COUNT(beats)) break;
     }
+    struct log_stats log;
+    log_stats(h->log, &log);
+    uint64_t started = log_sync_started_ns(h->log);
+    liveness_sync_took(&h->liveness, MAX(log.sync_ns_last, started != 0 && started < now ? now - started : 0));
     check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
