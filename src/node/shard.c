@@ -62,6 +62,34 @@ static void on_mesh(void *ctx, struct env_stream *stream, struct bytes first)
     mesh_accept(s->mesh, stream, first);
 }
 
+/* A round of the Redis doors: from shard to shard, so that one thread has it at a time; then back to who asked. */
+struct round_trip {
+    struct resp_round *round;
+    uint16_t asker;
+};
+
+static void round_back(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    t->round->done(t->round);
+    mem_free(t);
+}
+
+static void round_here(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    if (s->resp != NULL) t->round->visit(t->round, s->resp);
+    if (s->index + 1 < s->node->shard_count) node_on_shard(s->node, s->index + 1, round_here, t);
+    else node_on_shard(s->node, t->asker, round_back, t);
+}
+
+static void go_round(void *ctx, struct resp_round *round)
+{
+    struct shard *s = ctx;
+    struct round_trip t = {round, s->index};
+    node_on_shard(s->node, 0, round_here, mem_copy(&t, sizeof t));
+}
+
 static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
 static void http_left(void *ctx) { left(ctx, PORT_HTTP); }
 static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
@@ -391,6 +419,7 @@ void shard_open_doors(struct shard *s)
     resp.client_id_first = s->index + 1u;
     resp.client_id_step = n->shard_count;
     resp.left = resp_left;
+    resp.go_round = go_round;
     resp.ctx = s;
     resp_door_config_value_max(&resp, n->options.value_bytes_max);
     s->resp = resp_door_new(&resp);
