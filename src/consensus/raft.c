@@ -14,7 +14,7 @@ const char *raft_role_name(enum raft_role role)
 void raft_event(const struct raft *r, const char *what)
 {
     diag(DIAG_INFO,
-         "raft.role group=%" PRIu64 " replica=%" PRIu64 " term=%" PRIu64 " role=%s leader=%" PRIu64 " why=%s",
+         "raft.role partition=%" PRIu64 " replica=%" PRIu64 " term=%" PRIu64 " role=%s leader=%" PRIu64 " why=%s",
          r->group_id, r->id, r->term, raft_role_name(r->role), r->leader, what);
 }
 

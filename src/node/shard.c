@@ -7,7 +7,8 @@
 #include "node/node_internal.h"
 #include "table/place.h"
 
-#define TICK_NS (50 * NS_PER_MS)
+#define TICK_NS    (50 * NS_PER_MS)
+#define REPEAT_MAX 1024u /* leaders said again a second */
 
 struct replica *shard_replica(struct shard *s, uint64_t partition_id)
 {
@@ -61,6 +62,34 @@ static void on_mesh(void *ctx, struct env_stream *stream, struct bytes first)
     mesh_accept(s->mesh, stream, first);
 }
 
+/* A round of the Redis doors: from shard to shard, so that one thread has it at a time; then back to who asked. */
+struct round_trip {
+    struct resp_round *round;
+    uint16_t asker;
+};
+
+static void round_back(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    t->round->done(t->round);
+    mem_free(t);
+}
+
+static void round_here(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    if (s->resp != NULL) t->round->visit(t->round, s->resp);
+    if (s->index + 1 < s->node->shard_count) node_on_shard(s->node, s->index + 1, round_here, t);
+    else node_on_shard(s->node, t->asker, round_back, t);
+}
+
+static void go_round(void *ctx, struct resp_round *round)
+{
+    struct shard *s = ctx;
+    struct round_trip t = {round, s->index};
+    node_on_shard(s->node, 0, round_here, mem_copy(&t, sizeof t));
+}
+
 static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
 static void http_left(void *ctx) { left(ctx, PORT_HTTP); }
 static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
@@ -71,17 +100,32 @@ static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
 struct led_news {
     uint64_t partition_id, term;
     store_addr_t leader;
-    bool led, known;
-    struct raft_config config;
+    bool led;
+    struct raft_config config; /* if led */
 };
 
 static void hear_led(struct shard *s, void *arg)
 {
     struct led_news *news = arg;
-    if (news->known) gate_leader(s->gate, news->partition_id, news->leader);
+    gate_leader(s->gate, news->partition_id, news->leader, news->term, true);
     if (s->index == 0 && s->node->control != NULL)
         control_led(s->node->control, news->partition_id, news->led, news->term, news->leader, &news->config);
     mem_free(news);
+}
+
+static void tell_led(struct shard *s, struct replica *r, const struct replica_info *info)
+{
+    struct node *n = s->node;
+    struct led_news news = {.partition_id = info->partition_id,
+                            .term = info->raft.term,
+                            .leader = replica_leader_store(r),
+                            .led = info->raft.role == RAFT_LEADER};
+    /* A change of members counts once it is committed and applied. */
+    if (news.led && info->raft.config_committed) news.config = *info->raft.config;
+    else news.led = false;
+    for (uint16_t i = 0; i < n->shard_count; i++)
+        if (i == s->index) hear_led(s, mem_copy(&news, sizeof news));
+        else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
 }
 
 static void on_replica_changed(void *ctx, struct replica *r)
@@ -90,18 +134,29 @@ static void on_replica_changed(void *ctx, struct replica *r)
     struct node *n = s->node;
     struct replica_info info;
     replica_info(r, &info);
-    struct led_news news = {.partition_id = info.partition_id,
-                            .term = info.raft.term,
-                            .leader = replica_leader_store(r),
-                            .led = info.raft.role == RAFT_LEADER,
-                            .known = true};
-    /* A change of members counts once it is committed and applied. */
-    if (news.led && info.raft.config_committed) news.config = *info.raft.config;
-    else news.led = false;
-    for (uint16_t i = 0; i < n->shard_count; i++)
-        if (i == s->index) hear_led(s, mem_copy(&news, sizeof news));
-        else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
+    tell_led(s, r, &info);
     if (info.partition_id == PARTITION_META && n->control != NULL) control_meta_changed(n->control);
+}
+
+/* Says again who leads, some replicas at a time: what a gate has been made to believe otherwise meanwhile, or a control that
+ * began later, does not stay so. A replica that does not know, or has stopped, has nothing to say. */
+static void repeat_leaders(struct shard *s)
+{
+    size_t at = 0, told = 0;
+    for (size_t k = 0; k < s->host_count; k++) {
+        struct replica *r;
+        for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r); at++) {
+            struct replica_info info;
+            if (at < s->leaders_at) continue;
+            if (told++ == REPEAT_MAX) {
+                s->leaders_at = at;
+                return;
+            }
+            replica_info(r, &info);
+            if (!info.stopped && replica_leader_store(r) != 0) tell_led(s, r, &info);
+        }
+    }
+    s->leaders_at = 0;
 }
 
 static void on_host_failed(void *ctx, enum status st, const char *text)
@@ -332,6 +387,7 @@ static void on_tick(struct env_timer *timer)
     if (now >= s->stats_ns) {
         s->stats_ns = now + NS_PER_S;
         tell_stats(s);
+        if (s->opened && !s->node->stopping) repeat_leaders(s);
     }
     env_timer_start(&s->tick, TICK_NS);
 }
@@ -363,6 +419,7 @@ void shard_open_doors(struct shard *s)
     resp.client_id_first = s->index + 1u;
     resp.client_id_step = n->shard_count;
     resp.left = resp_left;
+    resp.go_round = go_round;
     resp.ctx = s;
     resp_door_config_value_max(&resp, n->options.value_bytes_max);
     s->resp = resp_door_new(&resp);

@@ -197,10 +197,6 @@ static void role_changed(struct replica *r)
 {
     struct raft_view view;
     raft_view(r->raft, &view);
-    diag(DIAG_INFO, "raft.role node=%llu partition=%llu replica=%llu term=%llu role=%s leader=%llu",
-         (unsigned long long)r->host->options.node_id, (unsigned long long)r->partition_id,
-         (unsigned long long)r->replica_id, (unsigned long long)view.term, raft_role_name(view.role),
-         (unsigned long long)view.leader);
     if (view.role == RAFT_LEADER) {
         if (r->led_term != view.term) {
             if (r->led_term != 0) replica_lost_leadership(r); /* lost and won again between two turns */
