@@ -62,6 +62,7 @@ struct mesh_peer {
     struct mesh *mesh;
     uint64_t node_id;
     char address[MESH_ADDRESS_MAX];
+    struct incarnation known; /* the latest that is known of it */
     struct mesh_link links[MESH_LANES];
     uint64_t rtt_ns, pings, pongs;
     uint64_t sent_frames, sent_bytes, dropped_frames, received_frames, received_bytes, reconnects;
@@ -79,6 +80,7 @@ struct mesh_mailbox; /* from this shard to another, per lane */
 
 struct mesh {
     struct mesh_options o;
+    struct lineage lineage;
     bool check_local; /* simulated: local frames are encoded and decoded in full */
     struct map peers; /* node id → mesh_peer */
     struct list conns;
@@ -111,7 +113,11 @@ enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind,
 size_t mesh_link_queued(const struct mesh_link *l);
 void mesh_link_write(struct mesh_link *l);
 
+/* Does the peer's lineage continue what is known of it? If so it is known from now on; else the text says why not. */
+bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const char *where, char *why, size_t max);
+
 /* mesh_conn.c */
+void mesh_conns_fence(struct mesh *m, uint64_t node_id, struct incarnation known);
 void mesh_conns_free(struct mesh *m);
 void mesh_conn_answer(struct mesh *m, uint64_t conn_id, uint8_t kind, struct bytes body);
 

@@ -489,22 +489,40 @@ void host_free(struct host *h)
 
 /* ---- messages ---- */
 
+/* A follower still promises itself to a replica that is not here (any more): it can't be leading in that term, now or later,
+ * so the promise is given back at once instead of lasting as long as this store lives. */
+static void release_removed(struct host *h, uint64_t partition_id, const struct raft_message *m)
+{
+    struct raft_message release;
+    if (!raft_release_removed(m, &release)) return;
+    buf_clear(&h->message);
+    buf_put_u64(&h->message, partition_id);
+    raft_message_encode(&release, &h->message);
+    send_frame(h, store_addr_node(release.to_store), store_addr_store(release.to_store), buf_view(&h->message));
+    h->stats.releases++;
+}
+
 static void on_raft(struct host *h, const struct mesh_frame *f)
 {
     struct raft_message m;
     struct error err = {0};
     struct entry *entries[1024];
     if (f->body.n < 8) return;
-    struct replica *r = host_replica(h, get_u64(f->body.p));
-    if (r == NULL || r->stopped || h->failed) return;
+    uint64_t partition_id = get_u64(f->body.p);
+    struct replica *r = host_replica(h, partition_id);
+    if (h->failed || (r != NULL && r->stopped)) return;
     if (raft_message_decode(bytes_of(f->body.p + 8, f->body.n - 8), &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) {
         diag(DIAG_WARN, "raft.bad_message from=%llu why=\"%s\"", (unsigned long long)f->from_node, err.text);
         return;
     }
     /* What was meant for another replica of the partition (an earlier one here) is not for this one. */
-    if (m.to == r->replica_id && store_addr_node(m.from_store) == f->from_node) {
+    if (m.to_store != h->self || store_addr_node(m.from_store) != f->from_node) {
+        /* misdirected */
+    } else if (r != NULL && m.to == r->replica_id) {
         raft_step(r->raft, host_now(h), &m);
         host_wake(r);
+    } else {
+        release_removed(h, partition_id, &m);
     }
     for (uint32_t i = 0; i < m.entry_count; i++) entry_unref(entries[i]);
 }
