@@ -15,7 +15,8 @@ const char *sim_fault_name(enum sim_fault f)
     static const char *const names[FAULT_COUNT] = {
         "kill",       "power-loss",  "power-loss-all", "cut",        "cut-one-way", "cut-bridge", "isolate",    "reset",
         "slow-link",  "pause",       "stall-loop",     "clock-jump", "clock-drift", "disk-stall", "disk-slow",  "disk-full",
-        "sync-error", "write-error", "corruption",     "stop",       "add-node"};
+        "sync-error", "write-error", "corruption",     "stop",       "add-node",
+        "frame-drop", "frame-repeat", "frame-delay"};
     return (unsigned)f < FAULT_COUNT ? names[f] : "?";
 }
 
@@ -112,6 +113,7 @@ static void node_main(void *ctx, struct env *env, struct env_loop **loops, unsig
     o.ready = on_ready;
     o.failed = on_failed;
     o.stopped = on_stopped;
+    o.frame_fate = sim_frame_fate;
     o.ctx = s;
     o.stores = s->cluster->options.shards;
     enum status st = node_start(env, loops, (uint16_t)loop_count, &o, &s->node, &err);
@@ -191,6 +193,7 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     node_options_default(&c->base);
     c->base.partitions = options->partitions;
     if (options->small_limits) shrink_limits(c);
+    sim_draw_frame_faults(c);
     for (unsigned i = 0; i < options->nodes; i++) cluster_add(c);
     c->corruptible = (unsigned)rng_below(world_rng(w), options->nodes);
     return c;

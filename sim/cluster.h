@@ -37,6 +37,10 @@ enum sim_fault {
     FAULT_CORRUPTION,
     FAULT_STOP, /* orderly */
     FAULT_ADD_NODE,
+    /* Single messages between nodes; counted by message. Some of a run's whole time, more of them for a while. */
+    FAULT_FRAME_DROP,
+    FAULT_FRAME_REPEAT,
+    FAULT_FRAME_DELAY, /* and so others go past it */
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault f);

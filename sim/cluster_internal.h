@@ -30,11 +30,16 @@ struct sim_cluster {
     unsigned count;
     unsigned corruptible; /* the one node whose storage may be damaged */
     bool disturbing, planned;
+    struct rng frame_rng;
+    uint64_t frame_one_in[3]; /* FAULT_FRAME_DROP …: of all frames, while faults happen; 0: none */
+    uint64_t frame_burst_one_in[3], frame_burst_until_ns[3];
     char finding[400];
     uint64_t copies_compared;
     struct sim_cluster_counters counters;
 };
 
+enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t *out_delay_ns);
+void sim_draw_frame_faults(struct sim_cluster *c);
 void server_start(struct sim_server *s);
 void server_crash(struct sim_server *s, enum sim_crash kind);
 void server_restart_later(struct sim_server *s, uint64_t delay_ns);

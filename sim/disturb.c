@@ -83,6 +83,41 @@ static void isolate(struct sim_cluster *c, struct sim_server *s)
         if (&c->servers[i] != s) cut_pair(c, s, &c->servers[i], lasts);
 }
 
+/* ---- single frames ---- */
+
+void sim_draw_frame_faults(struct sim_cluster *c)
+{
+    rng_init(&c->frame_rng, rng_next(rng_of(c)));
+    for (unsigned i = 0; i < ARRAY_COUNT(c->frame_one_in); i++) {
+        uint64_t one_in = rng_between(rng_of(c), 50, 2000);
+        bool drawn = rng_chance(rng_of(c), 3);
+        if (drawn && c->options.faults >> (FAULT_FRAME_DROP + i) & 1) c->frame_one_in[i] = one_in;
+    }
+}
+
+static void frame_burst(struct sim_cluster *c, unsigned i)
+{
+    c->frame_burst_one_in[i] = rng_between(rng_of(c), 2, 20);
+    c->frame_burst_until_ns[i] = world_now_ns(c->world) + duration(c);
+}
+
+enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    static const enum mesh_fate fates[] = {MESH_DROP, MESH_REPEAT, MESH_DELAY};
+    struct sim_cluster *c = ((struct sim_server *)server)->cluster;
+    if (!c->disturbing) return MESH_PASS;
+    for (unsigned i = 0; i < ARRAY_COUNT(fates); i++) {
+        bool burst = world_now_ns(c->world) < c->frame_burst_until_ns[i];
+        if (!rng_chance(&c->frame_rng, burst ? c->frame_burst_one_in[i] : c->frame_one_in[i])) continue;
+        /* Mostly past a few others; now and then long after all that it belonged to. */
+        *out_delay_ns = rng_chance(&c->frame_rng, 20) ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
+                                                      : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
+        c->counters.faults[FAULT_FRAME_DROP + i]++;
+        return fates[i];
+    }
+    return MESH_PASS;
+}
+
 /* ---- disks ---- */
 
 static void end_disk_fault(void *ctx)
@@ -211,6 +246,9 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
         sim_disk_fail(s->machine, SIM_DISK_WRITE, rng_below(rng, 4), 1);
         return true;
     case FAULT_STOP: return stop(c, s);
+    case FAULT_FRAME_DROP:
+    case FAULT_FRAME_REPEAT:
+    case FAULT_FRAME_DELAY: frame_burst(c, f - FAULT_FRAME_DROP); return true;
     default: return false;
     }
 }
@@ -221,7 +259,7 @@ static void next_fault(void *ctx)
     c->planned = false;
     if (!c->disturbing) return;
     /* Rare ones once in a while only: they say much, but they also end what else would be seen. */
-    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 1};
+    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 1, 2, 2, 2};
     uint32_t sum = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (c->options.faults >> i & 1) sum += weights[i];
@@ -234,7 +272,7 @@ static void next_fault(void *ctx)
             at -= weights[f];
         }
         if (act(c, (enum sim_fault)f)) {
-            c->counters.faults[f]++;
+            c->counters.faults[f] += f < FAULT_FRAME_DROP || f > FAULT_FRAME_DELAY; /* frames are counted one by one */
             diag(DIAG_INFO, "sim.fault kind=%s", sim_fault_name((enum sim_fault)f));
         }
     }

@@ -36,6 +36,12 @@ static void deliver(void *ctx, const struct mesh_frame *f)
     }
 }
 
+static enum mesh_fate frame_fate(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    const struct node_options *o = &((struct shard *)ctx)->node->options;
+    return o->frame_fate(o->ctx, f, out_delay_ns);
+}
+
 /* ---- connections ---- */
 
 /* The port is closed before the last connections end. */
@@ -388,6 +394,7 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,
+                                .fate = n->options.frame_fate != NULL ? frame_fate : NULL,
                                 .left = mesh_left,
                                 .ctx = s};
     s->mesh = mesh_new(&mesh);
