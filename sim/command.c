@@ -94,6 +94,17 @@ static bool run_until_finished(struct world *w, struct sim_clients *clients, uin
     return sim_clients_finished(clients);
 }
 
+static const char *run_until_whole(struct world *w, struct sim_cluster *c, uint64_t limit_ns)
+{
+    static char line[300];
+    char why[200] = "";
+    uint64_t end = world_now_ns(w) + limit_ns;
+    bool whole;
+    while (!(whole = sim_cluster_whole(c, why, sizeof why)) && world_now_ns(w) < end) world_run(w, 50 * NS_PER_MS);
+    snprintf(line, sizeof line, "60 s after the faults ended, %s", why);
+    return whole ? NULL : line;
+}
+
 static void add_up(struct totals *t, struct sim_cluster *cluster, struct sim_clients *clients, struct world *w)
 {
     struct sim_cluster_counters c;
@@ -128,7 +139,10 @@ static const char *run_cluster(struct world *w, const struct run_options *o, str
     world_run(w, NS_PER_S);
     sim_clients_finish(clients);
     if (!run_until_finished(w, clients, 60 * NS_PER_S)) return "the cluster did not serve all keys within 60 s after the faults ended";
-    world_run(w, 2 * NS_PER_S);
+    const char *why = run_until_whole(w, cluster, 60 * NS_PER_S);
+    if (why != NULL) return why;
+    world_run(w, sim_cluster_revive_removed(cluster) != 0 ? 5 * NS_PER_S : 2 * NS_PER_S);
+    sim_cluster_removed_ended(cluster);
     if (!sim_cluster_agrees(cluster, stdout)) return "replicas of a partition differ";
     return judge(w, cluster, clients, h);
 }
@@ -151,7 +165,7 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
         .small_limits = true,
     };
     /* One copy of everything: damaged storage is beyond the budget. */
-    if (cluster_options.nodes < 3) cluster_options.faults &= ~(1u << FAULT_CORRUPTION);
+    if (cluster_options.nodes < 3) cluster_options.faults &= ~(1u << FAULT_CORRUPTION | 1u << FAULT_REPLACE_NODE);
     struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
     draw_disks(w, cluster_options.nodes);
     struct sim_clients_options client_options = {.count = 5,
@@ -195,10 +209,12 @@ static void print_totals(const struct totals *t)
         if (t->cluster.faults[i] != 0) printf(" %s %" PRIu64, sim_fault_name((enum sim_fault)i), t->cluster.faults[i]);
     printf("\ncluster: starts %" PRIu64 ", nodes ended by faults %" PRIu64 ", elections %" PRIu64 ", snapshots sent %" PRIu64
            " installed %" PRIu64 ", duplicates answered %" PRIu64 ", conflicts %" PRIu64 ", lease reads %" PRIu64 ", index reads %" PRIu64
-           ", damaged records %" PRIu64 ", torn batches %" PRIu64 ", scrubs %" PRIu64 "\n",
+           ", damaged records %" PRIu64 ", torn batches %" PRIu64 ", scrubs %" PRIu64 ", nodes removed %" PRIu64 " refused %" PRIu64
+           " revived in vain %" PRIu64 "\n",
            t->cluster.starts, t->cluster.node_failures, t->cluster.elections, t->cluster.snapshots_sent,
            t->cluster.snapshots_installed, t->cluster.duplicates, t->cluster.conflicts, t->cluster.reads_lease,
-           t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs);
+           t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs, t->cluster.removals,
+           t->cluster.removals_refused, t->cluster.revived);
 }
 
 /* "kill,pause" → bits; false: an unknown name. */

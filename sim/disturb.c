@@ -45,6 +45,7 @@ static void end_link_fault(void *ctx)
 
 static void link_fault(struct sim_cluster *c, struct sim_node *from, struct sim_node *to, bool slow, uint64_t lasts)
 {
+    if (from == to) return; /* one that is gone, and its successor on the same machine */
     struct link_fault *f = mem_zalloc(sizeof *f);
     *f = (struct link_fault){c, from, to, slow};
     if (slow) net_slow(from, to, rng_between(rng_of(c), NS_PER_MS, 200 * NS_PER_MS), 20 * NS_PER_MS);
@@ -143,7 +144,7 @@ static bool corrupt(struct sim_cluster *c)
     char path[256];
     uint64_t offset;
     if (s->gone || !sim_disk_corrupt_one(s->machine, "/log/", path, sizeof path, &offset)) return false;
-    s->storage_faults++;
+    s->damaged = true;
     diag(DIAG_INFO, "sim.corrupted node=%s path=%s offset=%llu", s->host, path, (unsigned long long)offset);
     /* Damage is found when it is read: let that be soon. */
     if (rng_chance(rng_of(c), 2)) {
@@ -180,8 +181,47 @@ static bool stop(struct sim_cluster *c, struct sim_server *s)
 
 static bool add_node(struct sim_cluster *c)
 {
-    if (c->count >= SIM_NODES_MAX || c->count >= c->options.nodes + 2) return false;
-    cluster_add(c);
+    if (c->count >= SIM_NODES_MAX - 2 || cluster_members(c) >= c->options.nodes + 2) return false;
+    cluster_add(c, NULL);
+    return true;
+}
+
+/* Three stay, so that damage on one of them stays within the budget; where there is none, two or even one may stay, and the
+ * cluster has to refuse what would lose the only copy. */
+static bool remove_node(struct sim_cluster *c, struct sim_server *s)
+{
+    bool damage = c->options.faults >> FAULT_CORRUPTION & 1;
+    if (s->node_id == 0 || s->removal != REMOVAL_NONE || cluster_members(c) <= (damage ? 3u : 1u)) return false;
+    admin_remove(s);
+    return true;
+}
+
+static void look_if_mended(void *ctx)
+{
+    struct sim_cluster *c = ctx;
+    if (!cluster_whole(c, false, NULL, 0)) {
+        after(c, 200 * NS_PER_MS, look_if_mended, c);
+        return;
+    }
+    c->mending = false;
+    struct sim_server *s = draw(c);
+    if (s != NULL) c->corruptible = s->index;
+    diag(DIAG_INFO, "sim.mended");
+}
+
+void cluster_mend(struct sim_cluster *c)
+{
+    if (!c->mending) after(c, 200 * NS_PER_MS, look_if_mended, c);
+    c->mending = true;
+}
+
+/* The one node that may have damage, and only while all the others are sound and every partition has its copies. */
+static bool replace_node(struct sim_cluster *c)
+{
+    struct sim_server *s = &c->servers[c->corruptible];
+    if (c->mending || s->gone || s->node_id == 0 || s->removal != REMOVAL_NONE || cluster_members(c) < 3) return false;
+    if (c->count >= SIM_NODES_MAX - 1 || !cluster_whole(c, false, NULL, 0) || !cluster_sound(c, s)) return false;
+    server_lose(s);
     return true;
 }
 
@@ -203,10 +243,14 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
 {
     struct sim_server *s = draw(c), *b;
     struct rng *rng = rng_of(c);
+    bool tears = f == FAULT_POWER || f == FAULT_POWER_ALL || f == FAULT_SYNC_ERROR || f == FAULT_WRITE_ERROR || f == FAULT_CORRUPTION;
+    if (tears && c->mending) return false;
+    if (f == FAULT_REPLACE_NODE) return replace_node(c);
     if (f == FAULT_POWER_ALL) return power_all(c);
     if (f == FAULT_CORRUPTION) return corrupt(c);
     if (f == FAULT_ADD_NODE) return add_node(c);
     if (s == NULL) return false;
+    if (f == FAULT_REMOVE_NODE) return remove_node(c, s);
     switch (f) {
     case FAULT_KILL: return crash(c, s, SIM_KILL);
     case FAULT_POWER: return crash(c, s, SIM_POWER_LOSS);
@@ -259,7 +303,7 @@ static void next_fault(void *ctx)
     c->planned = false;
     if (!c->disturbing) return;
     /* Rare ones once in a while only: they say much, but they also end what else would be seen. */
-    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 1, 2, 2, 2};
+    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 2, 3, 3, 2, 2, 2};
     uint32_t sum = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (c->options.faults >> i & 1) sum += weights[i];

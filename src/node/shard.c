@@ -234,6 +234,15 @@ static void reconcile_replicas(struct shard *s)
     s->strangers_dropped = true;
 }
 
+/* Does the catalog still name a copy on this node, if only to be removed? */
+static bool holds_copies(const struct catalog *c, uint64_t node_id)
+{
+    for (size_t i = 0; i < c->partition_count; i++)
+        for (size_t k = 0; k < c->partitions[i].count; k++)
+            if (store_addr_node(c->partitions[i].replicas[k].store) == node_id) return true;
+    return false;
+}
+
 void shard_set_catalog(struct shard *s, void *arg)
 {
     struct catalog *c = arg;
@@ -246,7 +255,8 @@ void shard_set_catalog(struct shard *s, void *arg)
     gate_set_catalog(s->gate, c);
     reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
-    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED)
+    /* Until its groups have left it behind its copies count: entries may be on it and on one more only. */
+    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED && !holds_copies(c, self->id))
         node_fail(s->node, ST_DENIED, "this node was removed from the cluster: to use the machine again, start it with an empty "
                                       "data directory");
 }
