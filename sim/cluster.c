@@ -17,7 +17,7 @@ const char *sim_fault_name(enum sim_fault f)
         "kill",       "power-loss",  "power-loss-all", "cut",        "cut-one-way", "cut-bridge", "isolate",    "reset",
         "slow-link",  "pause",       "stall-loop",     "clock-jump", "clock-drift", "disk-stall", "disk-slow",  "disk-full",
         "sync-error", "write-error", "corruption",     "stop",       "add-node",
-        "remove-node", "replace-node", "frame-drop", "frame-repeat", "frame-delay"};
+        "remove-node", "replace-node", "frame-drop", "frame-repeat", "frame-delay", "corrupt-file", "corrupt-engine"};
     return (unsigned)f < FAULT_COUNT ? names[f] : "?";
 }
 
@@ -91,15 +91,20 @@ static void on_failed(void *ctx, enum status st, const char *text)
     diag(DIAG_WARN, "sim.node_failed node=%s status=%s why=\"%s\"", s->host, status_name(st), text);
     bool storage = st == ST_IO || st == ST_DISK_FULL;
     bool removed = st == ST_DENIED && s->removal != REMOVAL_NONE;
+    if (st == ST_VERSION && s->damaged) st = ST_CORRUPT; /* the number of the format rotted */
     bool expected = (storage && s->storage_faults != 0) || (st == ST_CORRUPT && s->damaged) || removed ||
                     (st == ST_EXISTS && s->in_place) || /* its predecessor has to be removed first */
                     st == ST_UNAVAILABLE;
     if (!expected && c->finding[0] == 0)
         snprintf(c->finding, sizeof c->finding, "node %s ended: %s: %s", s->host, status_name(st), text);
-    /* A real process ends by itself; one with a damaged directory that can't be opened is replaced by hand. */
-    if (st == ST_CORRUPT && expected) world_at(c->world, world_now_ns(c->world), lose_now, s);
+    /* A real process ends by itself. The operator does what the text says: a damaged catalog is fetched from another node, a
+     * node with other damage is replaced. */
+    s->fetch_catalog = st == ST_CORRUPT && strstr(text, "/catalog'") != NULL && c->options.nodes > 1;
+    c->said = c->said || st == ST_CORRUPT;
+    if (s->fetch_catalog) world_at(c->world, world_now_ns(c->world), crash_now, s);
+    else if (st == ST_CORRUPT && expected && !c->options.beyond_budget) world_at(c->world, world_now_ns(c->world), lose_now, s);
     else world_at(c->world, world_now_ns(c->world), crash_now, s);
-    if (removed) server_gone(s);
+    if (removed || (st == ST_CORRUPT && c->options.beyond_budget && !s->fetch_catalog)) server_gone(s);
     server_restart_later(s, NS_PER_S + rng_below(world_rng(c->world), 2 * NS_PER_S));
 }
 
@@ -114,6 +119,9 @@ static void node_main(void *ctx, struct env *env, struct env_loop **loops, unsig
     struct sim_server *s = ctx;
     struct error err = {0};
     struct node_options o = s->cluster->base;
+    if (s->fetch_catalog && env_exists(env, "/data/catalog") && env_unlink(env, "/data/catalog", &err) == ST_OK)
+        s->cluster->counters.catalogs_fetched++;
+    s->fetch_catalog = false;
     o.dir = "/data";
     o.listen = s->address;
     o.join = s->join[0] != 0 ? s->join : NULL;
@@ -137,7 +145,7 @@ void server_start(struct sim_server *s)
     s->node = NULL;
     s->ready = s->stopped = false;
     s->join[0] = 0;
-    if (s->index != 0) { /* through any that has joined itself; the founder while the cluster begins */
+    if (s->index != 0 || s->fetch_catalog) { /* through any that has joined itself; the founder while the cluster begins */
         unsigned first = (unsigned)rng_below(world_rng(c->world), c->count), i = 0;
         for (unsigned k = 0; k < c->count; k++) {
             const struct sim_server *o = &c->servers[(first + k) % c->count];
@@ -160,6 +168,9 @@ unsigned cluster_members(const struct sim_cluster *c)
 
 static void list_addresses(struct sim_cluster *c)
 {
+    unsigned left = 0;
+    for (unsigned i = 0; i < c->count; i++) left += !c->servers[i].gone;
+    if (left == 0) return; /* clients go on asking where somebody was */
     c->address_count = 0;
     for (unsigned i = 0; i < c->count; i++)
         if (!c->servers[i].gone) memcpy(c->addresses[c->address_count++], c->servers[i].address, sizeof c->addresses[0]);
@@ -167,8 +178,16 @@ static void list_addresses(struct sim_cluster *c)
 
 void server_gone(struct sim_server *s)
 {
+    struct sim_cluster *c = s->cluster;
     s->gone = true;
-    list_addresses(s->cluster);
+    list_addresses(c);
+    /* Who wanted to join through it has to be given another address. */
+    for (unsigned i = 0; i < c->count; i++) {
+        struct sim_server *o = &c->servers[i];
+        if (o->gone || o->node_id != 0 || strcmp(o->join, s->address) != 0) continue;
+        world_at(c->world, world_now_ns(c->world), crash_now, o);
+        server_restart_later(o, 100 * NS_PER_MS);
+    }
 }
 
 void server_lose(struct sim_server *s)
@@ -428,6 +447,24 @@ bool cluster_sound(struct sim_cluster *c, const struct sim_server *but)
 }
 
 bool sim_cluster_whole(struct sim_cluster *c, char *why, size_t why_size) { return cluster_whole(c, true, why, why_size); }
+
+bool sim_cluster_said(struct sim_cluster *c)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        struct sim_server *s = &c->servers[i];
+        if (s->gone || s->node == NULL || !world_running(s->machine)) continue;
+        for (uint16_t k = 0; k < s->node->shard_count; k++)
+            for (size_t h = 0; h < s->node->shards[k].host_count; h++) {
+                struct replica *r;
+                struct replica_info info;
+                for (size_t at = 0; s->node->shards[k].hosts[h] != NULL && host_each_replica(s->node->shards[k].hosts[h], &at, &r);) {
+                    replica_info(r, &info);
+                    if (info.raft.suspect || info.raft.damaged || info.stopped) return true;
+                }
+            }
+    }
+    return c->said;
+}
 
 /* ---- agreement ---- */
 

@@ -36,7 +36,7 @@ enum sim_fault {
     FAULT_DISK_FULL,
     FAULT_SYNC_ERROR,
     FAULT_WRITE_ERROR,
-    FAULT_CORRUPTION,
+    FAULT_CORRUPTION, /* a sector of the log rots */
     FAULT_STOP, /* orderly */
     FAULT_ADD_NODE,
     FAULT_REMOVE_NODE, /* asked over HTTP, while it runs */
@@ -45,6 +45,8 @@ enum sim_fault {
     FAULT_FRAME_DROP,
     FAULT_FRAME_REPEAT,
     FAULT_FRAME_DELAY, /* and so others go past it */
+    FAULT_CORRUPT_FILE,   /* a sector of the identity or of the kept catalog rots */
+    FAULT_CORRUPT_ENGINE, /* … of the engine's files */
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault f);
@@ -56,6 +58,7 @@ struct sim_cluster_options {
     uint64_t fault_every_ns; /* on average; 0: none */
     uint32_t faults;         /* bits: which kinds may happen */
     bool small_limits;       /* limits shrunk at random */
+    bool beyond_budget;      /* damage will hit a quorum, or the only copy: who stops for it is not replaced */
 };
 
 struct sim_cluster;
@@ -66,6 +69,10 @@ const char (*sim_cluster_addresses(struct sim_cluster *c))[32];
 const unsigned *sim_cluster_address_count(struct sim_cluster *c);
 bool sim_cluster_ready(const struct sim_cluster *c); /* every node was ready once since its last start */
 void sim_cluster_disturb(struct sim_cluster *c, bool on);
+/* Damages logs or engines of a quorum of the nodes, or of all, and restarts them: beyond the fault budget. */
+void sim_cluster_beyond_budget(struct sim_cluster *c);
+/* Does somebody say why it does not serve: a node that ended, a copy that is suspect, damaged or stopped? */
+bool sim_cluster_said(struct sim_cluster *c);
 /* No more faults; heals, unpauses, restarts everything that can be. */
 void sim_cluster_heal(struct sim_cluster *c);
 /* Have all partitions the members that the catalog wants, as many as there should be, all caught up; are all removed nodes
@@ -81,7 +88,8 @@ const char *sim_cluster_finding(const struct sim_cluster *c);
 
 struct sim_cluster_counters {
     uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
-        reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived;
+        reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived, catalogs_fetched,
+        beyond_damage;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

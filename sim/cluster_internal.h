@@ -27,6 +27,7 @@ struct sim_server {
     enum sim_removal removal;
     unsigned storage_faults; /* calls that fail */
     bool damaged;            /* sectors that rot */
+    bool fetch_catalog;      /* its copy of the catalog is damaged: at the next start it is taken away */
     uint64_t disk_capacity;
 };
 
@@ -56,6 +57,7 @@ struct sim_cluster {
     uint64_t frame_one_in[3]; /* FAULT_FRAME_DROP …: of all frames, while faults happen; 0: none */
     uint64_t frame_burst_one_in[3], frame_burst_until_ns[3];
     char finding[400];
+    bool said;
     uint64_t copies_compared;
     struct sim_cluster_counters counters;
 };

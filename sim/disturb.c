@@ -113,6 +113,9 @@ enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t
         /* Mostly past a few others; now and then long after all that it belonged to. */
         *out_delay_ns = rng_chance(&c->frame_rng, 20) ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
                                                       : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
+        /* A request comes once at most: that is what lets a gate say "not executed" of one that was refused (mesh invariant 1;
+         * TCP repeats nothing). Whatever else nodes send one another may come twice. */
+        if (fates[i] == MESH_REPEAT && f->kind == MESH_REQUEST) return MESH_PASS;
         c->counters.faults[FAULT_FRAME_DROP + i]++;
         return fates[i];
     }
@@ -138,16 +141,26 @@ static void fill_disk(struct sim_cluster *c, struct sim_server *s)
     after(c, duration(c), end_disk_fault, s);
 }
 
-static bool corrupt(struct sim_cluster *c)
+static bool rot(struct sim_server *s, const char *part)
 {
-    struct sim_server *s = &c->servers[c->corruptible];
     char path[256];
     uint64_t offset;
-    if (s->gone || !sim_disk_corrupt_one(s->machine, "/log/", path, sizeof path, &offset)) return false;
+    if (!sim_disk_corrupt_one(s->machine, part, path, sizeof path, &offset)) return false;
     s->damaged = true;
     diag(DIAG_INFO, "sim.corrupted node=%s path=%s offset=%llu", s->host, path, (unsigned long long)offset);
+    return true;
+}
+
+static bool corrupt(struct sim_cluster *c, const char *part, bool read_at_start_only)
+{
+    struct sim_server *s = &c->servers[c->corruptible];
+    if (s->gone) return false;
+    /* It may cost the node: as for one that is lost, the others have to be sound until all is well again. */
+    if (read_at_start_only && (c->mending || !cluster_whole(c, false, NULL, 0) || !cluster_sound(c, s))) return false;
+    if (!rot(s, part)) return false;
+    if (read_at_start_only) cluster_mend(c);
     /* Damage is found when it is read: let that be soon. */
-    if (rng_chance(rng_of(c), 2)) {
+    if (read_at_start_only || rng_chance(rng_of(c), 2)) {
         server_crash(s, SIM_KILL);
         server_restart_later(s, duration(c));
     }
@@ -199,7 +212,9 @@ static bool remove_node(struct sim_cluster *c, struct sim_server *s)
 static void look_if_mended(void *ctx)
 {
     struct sim_cluster *c = ctx;
-    if (!cluster_whole(c, false, NULL, 0)) {
+    bool joined = true; /* with two nodes meta has one copy only */
+    for (unsigned i = 0; i < c->count; i++) joined = joined && (c->servers[i].gone || c->servers[i].member);
+    if (!joined || !cluster_whole(c, false, NULL, 0) || !cluster_sound(c, NULL)) {
         after(c, 200 * NS_PER_MS, look_if_mended, c);
         return;
     }
@@ -243,11 +258,14 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
 {
     struct sim_server *s = draw(c), *b;
     struct rng *rng = rng_of(c);
-    bool tears = f == FAULT_POWER || f == FAULT_POWER_ALL || f == FAULT_SYNC_ERROR || f == FAULT_WRITE_ERROR || f == FAULT_CORRUPTION;
+    bool tears = f == FAULT_POWER || f == FAULT_POWER_ALL || f == FAULT_SYNC_ERROR || f == FAULT_WRITE_ERROR || f == FAULT_CORRUPTION ||
+                 f == FAULT_CORRUPT_FILE || f == FAULT_CORRUPT_ENGINE;
     if (tears && c->mending) return false;
     if (f == FAULT_REPLACE_NODE) return replace_node(c);
     if (f == FAULT_POWER_ALL) return power_all(c);
-    if (f == FAULT_CORRUPTION) return corrupt(c);
+    if (f == FAULT_CORRUPTION) return corrupt(c, "/log/", false);
+    if (f == FAULT_CORRUPT_FILE) return corrupt(c, rng_chance(rng, 2) ? "/identity" : "/catalog", true);
+    if (f == FAULT_CORRUPT_ENGINE) return corrupt(c, "/engine/", true);
     if (f == FAULT_ADD_NODE) return add_node(c);
     if (s == NULL) return false;
     if (f == FAULT_REMOVE_NODE) return remove_node(c, s);
@@ -297,13 +315,28 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
     }
 }
 
+void sim_cluster_beyond_budget(struct sim_cluster *c)
+{
+    unsigned n = cluster_members(c), hit = n / 2 + 1 + (unsigned)rng_below(rng_of(c), n - n / 2), at = (unsigned)rng_below(rng_of(c), n);
+    bool engines = rng_chance(rng_of(c), 4);
+    for (unsigned i = 0, k = at; i < c->count && hit > 0; i++, k = (k + 1) % c->count) {
+        struct sim_server *s = &c->servers[k];
+        unsigned sectors = 1 + (unsigned)rng_below(rng_of(c), 6);
+        if (s->gone || s->removal != REMOVAL_NONE) continue;
+        server_crash(s, rng_chance(rng_of(c), 2) ? SIM_KILL : SIM_POWER_LOSS);
+        for (unsigned j = 0; j < sectors; j++) c->counters.beyond_damage += rot(s, engines ? "/engine/" : "/log/");
+        server_restart_later(s, duration(c));
+        hit--;
+    }
+}
+
 static void next_fault(void *ctx)
 {
     struct sim_cluster *c = ctx;
     c->planned = false;
     if (!c->disturbing) return;
     /* Rare ones once in a while only: they say much, but they also end what else would be seen. */
-    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 2, 3, 3, 2, 2, 2};
+    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 2, 3, 2, 2, 2, 2, 2, 2};
     uint32_t sum = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (c->options.faults >> i & 1) sum += weights[i];
