@@ -39,6 +39,12 @@ static void deliver(void *ctx, const struct mesh_frame *f)
     }
 }
 
+static enum mesh_fate frame_fate(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    const struct node_options *o = &((struct shard *)ctx)->node->options;
+    return o->frame_fate(o->ctx, f, out_delay_ns);
+}
+
 /* ---- connections ---- */
 
 /* The port is closed before the last connections end. */
@@ -317,6 +323,15 @@ static void reconcile_replicas(struct shard *s)
     s->strangers_dropped = true;
 }
 
+/* Does the catalog still name a copy on this node, if only to be removed? */
+static bool holds_copies(const struct catalog *c, uint64_t node_id)
+{
+    for (size_t i = 0; i < c->partition_count; i++)
+        for (size_t k = 0; k < c->partitions[i].count; k++)
+            if (store_addr_node(c->partitions[i].replicas[k].store) == node_id) return true;
+    return false;
+}
+
 void shard_set_catalog(struct shard *s, void *arg)
 {
     struct catalog *c = arg;
@@ -334,7 +349,8 @@ void shard_set_catalog(struct shard *s, void *arg)
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
     if (s->index == 0 && self != NULL && lineage_fenced(lineage_compare(&s->node->identity.lineage, self->incarnation)))
         node_fenced(s->node, self->incarnation);
-    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED)
+    /* Until its groups have left it behind its copies count: entries may be on it and on one more only. */
+    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED && !holds_copies(c, self->id))
         node_fail(s->node, ST_DENIED, "this node was removed from the cluster: to use the machine again, start it with an empty "
                                       "data directory");
 }
@@ -484,6 +500,7 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,
+                                .fate = n->options.frame_fate != NULL ? frame_fate : NULL,
                                 .left = mesh_left,
                                 .fenced = mesh_fenced,
                                 .ctx = s};

@@ -85,6 +85,8 @@ enum status host_open_replica(struct host *h, const struct replica_spec *spec, s
 void host_drop_replica(struct host *h, uint64_t partition_id);
 struct replica *host_replica(const struct host *h, uint64_t partition_id); /* NULL: none here */
 bool host_each_replica(const struct host *h, size_t *at, struct replica **out);
+/* How many replicas the log knows of; is this one among them? */
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known);
 /* Does the log know replicas that are not open? Drops them: call once the catalog is known to be current. */
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx);
 

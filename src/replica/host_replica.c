@@ -252,6 +252,15 @@ void host_reap_dropped(struct host *h)
     }
 }
 
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known)
+{
+    const struct log_replica *on_disk;
+    size_t n = 0;
+    *out_known = false;
+    for (size_t i = 0; log_each_replica(h->log, &i, &on_disk); n++) *out_known = *out_known || on_disk->replica_id == replica_id;
+    return n;
+}
+
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx)
 {
     const struct log_replica *on_disk;
