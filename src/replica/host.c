@@ -347,6 +347,7 @@ static void on_tick(struct env_timer *timer)
     host_reap_dropped(h);
     now = host_now(h); /* the rafts may have seen a later time than the one above */
     for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
+    prefetch_pump(h);
     host_flush_if_due(h, now);
     env_timer_start(&h->tick, MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS));
 }
@@ -394,6 +395,8 @@ enum status host_open(const struct host_options *options, struct host **out, str
     list_init(&h->lost);
     list_init(&h->dropped);
     list_init(&h->applied);
+    list_init(&h->prefetch_queue);
+    list_init(&h->prefetch_reads);
     h->turn.run = on_turn;
     enum status st = open_parts(h, err);
     if (st != ST_OK) {
@@ -452,6 +455,7 @@ void host_free(struct host *h)
     for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
     for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
+    prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
     map_deinit(&h->dropping);

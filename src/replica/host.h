@@ -120,7 +120,7 @@ struct host_stats {
     struct engine_stats engine;
     struct rows_stats rows;
     uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
-        snapshots_installed, duplicates_answered, conflicts, scrubs, scrub_mismatches, engine_busy, stalls;
+        snapshots_installed, duplicates_answered, conflicts, scrubs, scrub_mismatches, engine_busy, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -106,11 +106,13 @@ struct replica *replica_new(struct host *h, const struct replica_spec *spec)
     list_init(&r->flights);
     list_init(&r->reads);
     list_init(&r->waits);
+    list_init(&r->prefetches);
     return r;
 }
 
 void replica_free(struct replica *r)
 {
+    prefetch_forget_all(r);
     raft_free(r->raft);
     windows_deinit(&r->windows);
     map_deinit(&r->windows_dirty);
@@ -225,6 +227,7 @@ static bool take_ready(struct replica *r)
     if (ready.role_changed) role_changed(r);
     persist(r, &ready);
     for (size_t i = 0; i < ready.before_count; i++) host_send_raft(h, r, &ready.before[i], false);
+    for (uint64_t i = ready.persist_from; i <= ready.persist_to; i++) prefetch_entry(r, raft_entry_peek(r->raft, i));
     for (size_t i = 0; i < ready.after_count; i++) host_send_raft(h, r, &ready.after[i], !MUTATION("reply_before_fsync"));
     for (size_t i = 0; i < ready.fetch_count; i++) {
         if (ready.fetches[i].kind == RAFT_FETCH_ENTRIES) fetch_entries(r, &ready.fetches[i]);

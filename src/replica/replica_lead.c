@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/mutation.h"
 #include "model/result.h"
+#include "replica/disk_view.h"
 #include "replica/host_internal.h"
 
 #define EVALUATE_TRIES_MAX 64
@@ -337,51 +338,12 @@ struct disk_read {
     struct env_job job;
     struct replica *replica;
     struct replica_request *request;
-    struct engine_snapshot *snapshot;
+    struct disk_view disk;
     struct op_view view;
     struct op_counters counters;
-    struct error err;
     enum status status;
-    struct buf op_copy, result, kept; /* kept: the borrowed value, until the next call */
+    struct buf op_copy, result;
 };
-
-static enum status disk_get(void *ctx, struct bytes row, struct bytes *out)
-{
-    struct disk_read *d = ctx;
-    struct buf hi = {0};
-    /* A get as of the snapshot: an iterator over the one key. */
-    buf_put_bytes(&hi, row);
-    buf_put_u8(&hi, 0);
-    struct engine_iter *it = engine_iter_new(d->replica->host->engine, d->snapshot, row, buf_view(&hi), ENGINE_DISK);
-    engine_iter_first(it);
-    enum status st = engine_iter_status(it, &d->err);
-    if (st == ST_OK && engine_iter_valid(it)) {
-        buf_clear(&d->kept);
-        buf_put_bytes(&d->kept, engine_iter_value(it));
-        *out = buf_view(&d->kept);
-    } else if (st == ST_OK) {
-        st = ST_NOT_FOUND;
-    }
-    engine_iter_free(it);
-    buf_deinit(&hi);
-    return st;
-}
-
-static enum status disk_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
-                             bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
-{
-    struct disk_read *d = ctx;
-    struct engine_iter *it = engine_iter_new(d->replica->host->engine, d->snapshot, lo, hi, ENGINE_DISK);
-    if (reverse) engine_iter_last(it);
-    else engine_iter_first(it);
-    while (engine_iter_valid(it) && each(each_ctx, engine_iter_key(it), engine_iter_value(it))) {
-        if (reverse) engine_iter_prev(it);
-        else engine_iter_next(it);
-    }
-    enum status st = engine_iter_status(it, &d->err);
-    engine_iter_free(it);
-    return st;
-}
 
 static void disk_read_run(struct env_job *job)
 {
@@ -397,7 +359,7 @@ static void disk_read_done(struct env_job *job)
     struct disk_read *d = CONTAINER_OF(job, struct disk_read, job);
     struct replica *r = d->replica;
     r->jobs--;
-    engine_snapshot_release(r->host->engine, d->snapshot);
+    engine_snapshot_release(r->host->engine, d->disk.snapshot);
     if (d->request != NULL) {
         /* The snapshot was taken after the read was confirmed, so it may be answered whatever happened since. */
         if (d->status == ST_OK) finish(d->request, ST_OK, false, buf_view(&d->result));
@@ -405,7 +367,7 @@ static void disk_read_done(struct env_job *job)
     }
     buf_deinit(&d->op_copy);
     buf_deinit(&d->result);
-    buf_deinit(&d->kept);
+    disk_view_deinit(&d->disk);
     mem_free(d);
 }
 
@@ -418,16 +380,16 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     struct disk_read *d = mem_zalloc(sizeof *d);
     d->replica = r;
     d->request = q;
-    d->snapshot = engine_snapshot_take(h->engine);
+    d->disk = (struct disk_view){.engine = h->engine, .snapshot = engine_snapshot_take(h->engine)};
     d->counters = r->counters;
-    d->view = (struct op_view){.ctx = d,
+    d->view = (struct op_view){.ctx = &d->disk,
                                .table = r->table,
                                .slot_lo = r->slot_lo,
                                .slot_hi = r->slot_hi,
                                .ts = ts,
                                .counters = &d->counters,
-                               .get = disk_get,
-                               .scan = disk_scan};
+                               .get = disk_view_get,
+                               .scan = disk_view_scan};
     buf_put_bytes(&d->op_copy, q->op);
     d->job = (struct env_job){.run = disk_read_run, .done = disk_read_done};
     r->jobs++;

@@ -193,7 +193,7 @@ void snapshot_start(struct replica *r, uint64_t to)
         if (r->sends[i] == NULL) slot = i;
         else if (r->sends[i]->to == to) return;
     }
-    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
+    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->running_off || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
         rows_flush(h->rows, &err) != ST_OK) {
         raft_snapshot_ended(r->raft, host_now(h), to, false); /* it asks again after a while */
         return;
@@ -414,6 +414,7 @@ static void installed(struct snapshot_receive *s)
     r->counters = s->counters;
     r->applied_config = s->config;
     r->durable_applied = s->index;
+    prefetch_applied(r);
     hlc_see(&h->clock, s->ts);
     for (; r->read_at < r->read_count; r->read_at++) entry_unref(r->read_entries[r->read_at]);
     /* Unless the log came to have the snapshot's last entry meanwhile, it starts anew after it. */

@@ -7,7 +7,18 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-void stage_init(struct stage *o, struct rows *rows) { *o = (struct stage){.rows = rows}; }
+static enum status rows_base_get(void *ctx, struct bytes row, struct bytes *out) { return rows_get(ctx, row, out); }
+
+static enum status rows_base_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                                  bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+{
+    return rows_scan(ctx, lo, hi, reverse, each, each_ctx);
+}
+
+void stage_init(struct stage *o, struct rows *rows)
+{
+    *o = (struct stage){.rows = rows, .base_get = rows_base_get, .base_scan = rows_base_scan, .base_ctx = rows};
+}
 
 void stage_deinit(struct stage *o)
 {
@@ -24,7 +35,6 @@ void stage_clear(struct stage *o)
     if (o->count != 0) memset(o->index, 0, o->index_cap * sizeof *o->index);
     o->count = 0;
     buf_clear(&o->text);
-    o->scan_from_disk = false;
 }
 
 static struct bytes key_of(const struct stage *o, const struct stage_row *r)
@@ -85,7 +95,7 @@ static enum status view_get(void *ctx, struct bytes row, struct bytes *out)
         *out = value_of(o, r);
         return ST_OK;
     }
-    enum status st = rows_get(o->rows, row, out);
+    enum status st = o->base_get(o->base_ctx, row, out);
     if (st == ST_NOT_READY) {
         buf_clear(&o->missing);
         buf_clear(&o->missing_hi);
@@ -166,7 +176,7 @@ static enum status view_scan(void *ctx, struct bytes lo, struct bytes hi, bool r
         m.own[i] = m.own[m.own_count - 1 - i];
         m.own[m.own_count - 1 - i] = swap;
     }
-    enum status st = rows_scan(o->rows, lo, hi, reverse, merge_row, &m);
+    enum status st = o->base_scan(o->base_ctx, lo, hi, reverse, merge_row, &m);
     while (st == ST_OK && !m.stopped && m.own_at < m.own_count) merge_own(&m);
     mem_free(m.own);
     if (st == ST_NOT_READY) {
