@@ -62,6 +62,9 @@ static void keep_counters(struct sim_server *s)
             t->damaged += x.log.records_damaged;
             t->torn += x.log.batches_torn;
             t->scrubs += x.scrubs;
+            t->prefetches += x.prefetches;
+            t->apply_fetches += x.apply_fetches;
+            t->applied_off += x.applied_off;
             if (x.scrub_mismatches != 0 && s->cluster->finding[0] == 0)
                 snprintf(s->cluster->finding, sizeof s->cluster->finding, "scrub found that a replica on %s differs", s->host);
         }
@@ -170,6 +173,7 @@ static void shrink_limits(struct sim_cluster *c)
     l->engine_write_buffer_bytes = 1 << 20;
     l->flush_bytes = 256 << 10;
     l->flush_ns = 2 * NS_PER_S + rng_below(rng, 8 * NS_PER_S);
+    l->apply_fetches_max = (uint32_t)rng_below(rng, 4);
     l->keep_entries_bytes = rng_chance(rng, 2) ? 0 : 256 << 10;
     l->snapshot_chunk_bytes = 512 + (uint32_t)rng_below(rng, 8192);
     l->raft.tail_bytes_max = 4096 + (uint32_t)rng_below(rng, 65536);

@@ -199,6 +199,8 @@ static void print_totals(const struct totals *t)
            t->cluster.starts, t->cluster.node_failures, t->cluster.elections, t->cluster.snapshots_sent,
            t->cluster.snapshots_installed, t->cluster.duplicates, t->cluster.conflicts, t->cluster.reads_lease,
            t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs);
+    printf("rows: prefetched %" PRIu64 ", fetched by apply %" PRIu64 ", entries run by a worker %" PRIu64 "\n", t->cluster.prefetches,
+           t->cluster.apply_fetches, t->cluster.applied_off);
 }
 
 /* "kill,pause" → bits; false: an unknown name. */

@@ -35,6 +35,7 @@ void host_limits_default(struct host_limits *l)
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
         .snapshots_max = 8,

@@ -33,6 +33,7 @@ struct host_limits {
     uint32_t batch_ops_max;
     uint32_t pending_bytes_max;     /* proposals waiting at a replica: ST_OVERLOADED beyond */
     uint32_t apply_bytes_per_turn;
+    uint32_t apply_fetches_max;     /* rounds of fetching what an entry misses; then a worker runs it on the disk */
     uint32_t snapshot_chunk_bytes, snapshot_window, snapshots_max;
     uint64_t flush_bytes;           /* unflushed rows: start a flush */
     uint64_t flush_ns;              /* … or after this long */

@@ -13,8 +13,6 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define FETCH_TRIES 4 /* of an entry that goes on missing rows; then a worker runs it */
-
 /* What an entry has done so far, so that it can be undone. Running it touches nothing else of the replica but its outcome
  * windows, so that a worker can do it. */
 struct applying {
@@ -292,7 +290,7 @@ static bool apply_entry(struct replica *r, const struct entry *e)
     default: st = ST_VERSION; break;
     }
     if (st == ST_NOT_READY) {
-        if (r->fetch_tries < FETCH_TRIES) fetch_missing(r, e);
+        if (r->fetch_tries < r->host->limits.apply_fetches_max) fetch_missing(r, e);
         else run_off(r, e);
         return false;
     }

@@ -16,7 +16,7 @@
 #include "base/mutation.h"
 
 enum {
-    FETCH_THREADS = 2,
+    FETCH_THREADS = 8,
     SEGMENT = 1024,   /* buckets */
     EVICT_STEPS = 64, /* second chances given before one is refused */
     RANGE_COST = 64,  /* counted for a range deletion beside its keys */
