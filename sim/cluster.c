@@ -138,6 +138,7 @@ void server_start(struct sim_server *s)
         snprintf(s->join, sizeof s->join, "%s", c->servers[i].address);
     }
     c->counters.starts++;
+    s->started_ns = world_now_ns(c->world);
     world_start(s->machine, c->options.shards, node_main, s);
 }
 
@@ -195,12 +196,19 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     node_options_default(&c->base);
     c->base.partitions = options->partitions;
     if (options->small_limits) shrink_limits(c);
+    if (options->small_limits && rng_chance(world_rng(w), 2))
+        c->base.retention_ns = (1 + rng_below(world_rng(w), 10)) * NS_PER_S;
     for (unsigned i = 0; i < options->nodes; i++) cluster_add(c);
     c->corruptible = (unsigned)rng_below(world_rng(w), options->nodes);
+    if (c->base.retention_ns != 0) past_start(c);
     return c;
 }
 
-void sim_cluster_free(struct sim_cluster *c) { mem_free(c); }
+void sim_cluster_free(struct sim_cluster *c)
+{
+    past_free(c);
+    mem_free(c);
+}
 
 const char (*sim_cluster_addresses(struct sim_cluster *c))[32] { return (const char (*)[32])c->addresses; }
 const unsigned *sim_cluster_address_count(struct sim_cluster *c) { return &c->count; }

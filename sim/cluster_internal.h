@@ -16,6 +16,7 @@ struct sim_server {
     struct node *node; /* NULL: not running */
     char host[16], address[32], join[32];
     bool ready, stopped, restart_planned;
+    uint64_t started_ns;
     bool gone; /* for good */
     unsigned storage_faults;
     uint64_t disk_capacity;
@@ -33,11 +34,15 @@ struct sim_cluster {
     char finding[400];
     uint64_t copies_compared;
     struct sim_cluster_counters counters;
+    struct past *past; /* NULL: no history is kept */
 };
 
 void server_start(struct sim_server *s);
 void server_crash(struct sim_server *s, enum sim_crash kind);
 void server_restart_later(struct sim_server *s, uint64_t delay_ns);
 struct sim_server *cluster_add(struct sim_cluster *c);
+/* past.c */
+void past_start(struct sim_cluster *c);
+void past_free(struct sim_cluster *c);
 
 #endif

@@ -3,6 +3,7 @@
 #include "model/kv.h"
 
 #include "base/mem.h"
+#include "model/history_view.h"
 #include "model/kv_internal.h"
 
 /* Where a body names its keys. */
@@ -84,6 +85,9 @@ static const struct kv_row_op ops[KV_OPCODE_END - OPCODE_KV] = {
     AT(KV_EXPIRE_SWEEP) = {kv_op_expire_sweep, false, KEYS_NONE},
     AT(KV_GARBAGE_FIND) = {kv_op_garbage_find, true, KEYS_NONE},
     AT(KV_EXPIRED_FIND) = {kv_op_expired_find, true, KEYS_NONE},
+    AT(KV_RETENTION) = {kv_op_retention, false, KEYS_NONE},
+    AT(KV_HISTORY_FIND) = {kv_op_history_find, true, KEYS_NONE},
+    AT(KV_HISTORY_DROP) = {kv_op_history_drop, false, KEYS_NONE},
 };
 
 static const struct kv_row_op *op_row(uint16_t opcode)
@@ -439,6 +443,23 @@ static bool key_here(void *ctx, struct bytes key)
     return slot >= view->slot_lo && slot < view->slot_hi;
 }
 
+/* What it removes is not visible any more, at any time that may be asked for. */
+static bool is_cleaning(uint16_t opcode)
+{
+    return opcode == KV_CLEAN || opcode == KV_HISTORY_DROP || opcode == KV_RETENTION;
+}
+
+static enum status run_on(const struct op *op, struct op_view *view, struct buf *out)
+{
+    uint64_t ordinal = 0;
+    struct kv_run run;
+    kv_run_init(&run, op, view, &ordinal, out);
+    enum status st = dispatch(&run);
+    kv_run_deinit(&run);
+    ASSERT(st != ST_OK || ordinal <= op_timestamps(op));
+    return st;
+}
+
 static enum status kv_model_run(const struct op *op, struct op_view *view, struct buf *out)
 {
     const struct kv_row_op *row = op_row(op->opcode);
@@ -449,12 +470,12 @@ static enum status kv_model_run(const struct op *op, struct op_view *view, struc
         keys_of(&keys, op);
         if (keys.stopped) return ST_STALE;
     }
-    uint64_t ordinal = 0;
-    struct kv_run run;
-    kv_run_init(&run, op, view, &ordinal, out);
-    enum status st = dispatch(&run);
-    kv_run_deinit(&run);
-    ASSERT(st != ST_OK || ordinal <= op_timestamps(op));
+    if (!view->keep_history || view->put == NULL || is_cleaning(op->opcode)) return run_on(op, view, out);
+    struct history_writer writer;
+    history_writer_init(&writer, view);
+    enum status st = run_on(op, &writer.view, out);
+    if (writer.status != ST_OK) st = writer.status; /* what it changed was not in memory: not decided */
+    history_writer_deinit(&writer);
     return st;
 }
 

@@ -52,6 +52,10 @@ struct op_counters {
     int64_t garbage; /* garbage rows */
     uint64_t
         last_delete; /* timestamp of the last op that removed a head: the version of what is absent (kv.h, WATCH) */
+    /* History: how long what is superseded is kept (0: it is not), and from which time on all of it is there. Reads below the
+     * watermark are refused; history rows at or below it may go. It never falls. */
+    uint64_t retention_ms;
+    hlc_t watermark;
 };
 
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all
@@ -61,7 +65,8 @@ struct op_view {
     uint32_t table;
     uint32_t slot_lo, slot_hi; /* the partition: [lo, hi) */
     hlc_t ts;                  /* of this op: unique in the partition; reads: the read timestamp */
-    bool keep_history;         /* replicated table setting: superseded heads become history rows */
+    bool keep_history;         /* counters->retention_ms is set: what rows were becomes history (history_view.h) */
+    bool as_of;                /* reads: ts may lie in the past; counters are those of now all the same */
     struct op_counters *counters;
     /* ST_OK, ST_NOT_FOUND, ST_NOT_READY, or a fault of this replica (ST_CORRUPT, ST_IO). Borrowed until the next call. */
     enum status (*get)(void *ctx, struct bytes row, struct bytes *out);

@@ -256,6 +256,8 @@ static void steer_leaders(struct shard *s)
             const struct catalog_partition *p = catalog_partition(s->catalog, replica_partition(r));
             struct raft_config wanted;
             if (p == NULL) continue;
+            const struct catalog_table *t = catalog_table(s->catalog, p->table);
+            if (t != NULL) replica_want_retention(r, t->retention_ms);
             catalog_wanted(p, &wanted);
             replica_reconcile(r, &wanted, p->preferred);
         }

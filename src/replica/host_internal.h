@@ -89,6 +89,11 @@ struct replica {
     size_t scrub_count;
     unsigned sweeps; /* proposals of the sweep under way */
     uint16_t garbage_slot, expired_slot; /* where it goes on */
+    uint64_t wanted_retention_ms;  /* as the catalog says */
+    bool retention_known;          /* … if it has been heard */
+    struct buf history_at;         /* where the look for history rows goes on; empty: from the beginning */
+    uint64_t history_seen;         /* in this round */
+    uint64_t history_round_applied, history_none_applied; /* applied at this round's beginning; of a round that saw none */
 
     struct snapshot_send *sends[RAFT_MEMBERS_MAX];
     struct snapshot_receive *receive;

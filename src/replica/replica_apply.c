@@ -90,6 +90,7 @@ static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
     view.slot_hi = r->slot_hi;
     view.ts = ts;
     view.counters = &a->counters;
+    view.keep_history = a->counters.retention_ms != 0;
     enum status st = op_run(op, &view, results);
     if (st == ST_STALE) {
         /* A key of another partition: the gate's map was old. Every replica sees the same. */

@@ -3,6 +3,7 @@
 #include "base/diag.h"
 #include "base/mem.h"
 #include "base/mutation.h"
+#include "model/history_view.h"
 #include "model/result.h"
 #include "replica/disk_view.h"
 #include "replica/host_internal.h"
@@ -103,6 +104,14 @@ static hlc_t read_timestamp(struct replica *r)
     return r->read_ts;
 }
 
+
+/* May the rows be read as of ts? If so, what is stamped from now on is above it. */
+static enum status allow_read_at(struct replica *r, hlc_t ts)
+{
+    if (r->counters.retention_ms == 0) return ST_UNSUPPORTED;
+    if (ts < r->counters.watermark) return ST_STALE;
+    return ts <= read_timestamp(r) ? ST_OK : ST_NOT_READY;
+}
 
 /* Turns an OP_EVALUATE op into a write set. True: q is done with, or has to wait; false: go on with q->evaluated. */
 static bool evaluate(struct replica *r, struct replica_request *q, const struct op *op, bool *out_wait)
@@ -334,6 +343,17 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
     }
 }
 
+/* A read of the rows as they are, or as they were. */
+static enum status run_read(const struct op *op, struct op_view *view, hlc_t read_ts, struct buf *result)
+{
+    if (read_ts == 0) return op_run(op, view, result);
+    struct history_reader then;
+    history_reader_init(&then, view, read_ts);
+    enum status st = op_run(op, &then.view, result);
+    history_reader_deinit(&then);
+    return st;
+}
+
 struct disk_read {
     struct env_job job;
     struct replica *replica;
@@ -341,6 +361,7 @@ struct disk_read {
     struct disk_view disk;
     struct op_view view;
     struct op_counters counters;
+    hlc_t read_ts; /* 0: now */
     enum status status;
     struct buf op_copy, result;
 };
@@ -351,7 +372,7 @@ static void disk_read_run(struct env_job *job)
     struct op op;
     bool ok = op_decode(buf_view(&d->op_copy), &op);
     ASSERT(ok);
-    d->status = op_run(&op, &d->view, &d->result);
+    d->status = run_read(&op, &d->view, d->read_ts, &d->result);
 }
 
 static void disk_read_done(struct env_job *job)
@@ -382,6 +403,7 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     d->request = q;
     d->disk = (struct disk_view){.engine = h->engine, .snapshot = engine_snapshot_take(h->engine)};
     d->counters = r->counters;
+    d->read_ts = q->read_ts;
     d->view = (struct op_view){.ctx = &d->disk,
                                .table = r->table,
                                .slot_lo = r->slot_lo,
@@ -411,17 +433,20 @@ void replica_run_reads(struct replica *r)
         struct op_counters counters;
         struct buf result = {0};
         enum status st = op_decode(q->op, &op) && (op.flags & OP_READ) ? ST_OK : ST_INVALID;
-        hlc_t ts = read_timestamp(r);
-        if (st == ST_OK) {
+        if (st == ST_OK && q->read_ts != 0) st = allow_read_at(r, q->read_ts);
+        hlc_t ts = q->read_ts != 0 ? q->read_ts : read_timestamp(r);
+        bool refused = st != ST_OK, moved = false;
+        if (!refused) {
             applied_view(r, ts, &counters, &view);
-            st = op_run(&op, &view, &result);
+            st = run_read(&op, &view, q->read_ts, &result);
+            moved = st == ST_NOT_READY && read_from_disk(r, q, ts);
         }
-        bool moved = st == ST_NOT_READY && read_from_disk(r, q, ts);
-        if (moved || st != ST_NOT_READY) {
+        bool waits = st == ST_NOT_READY && !refused && !moved;
+        if (!waits) {
             link_remove(&q->link);
             map_remove(&r->reads_by_id, q->index);
         }
-        if (!moved && st != ST_NOT_READY) {
+        if (!waits && !moved) {
             h->stats.reads_index++;
             finish(q, st, false, buf_view(&result));
         }
