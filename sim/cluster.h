@@ -89,7 +89,7 @@ const char *sim_cluster_finding(const struct sim_cluster *c);
 struct sim_cluster_counters {
     uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
         reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived, catalogs_fetched,
-        beyond_damage;
+        beyond_damage, prefetches, apply_fetches, applied_off, past_facts, past_confirmed, past_over;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

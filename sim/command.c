@@ -241,6 +241,10 @@ static void print_totals(const struct totals *t)
            t->cluster.snapshots_installed, t->cluster.duplicates, t->cluster.conflicts, t->cluster.reads_lease,
            t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs, t->cluster.removals,
            t->cluster.removals_refused, t->cluster.revived, t->cluster.catalogs_fetched, t->cluster.beyond_damage);
+    printf("rows: prefetched %" PRIu64 ", fetched by apply %" PRIu64 ", entries run by a worker %" PRIu64 "\n"
+           "past: read %" PRIu64 ", the same again %" PRIu64 ", given up %" PRIu64 "\n",
+           t->cluster.prefetches, t->cluster.apply_fetches, t->cluster.applied_off, t->cluster.past_facts,
+           t->cluster.past_confirmed, t->cluster.past_over);
 }
 
 /* "kill,pause" → bits; false: an unknown name. */

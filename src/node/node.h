@@ -24,6 +24,7 @@ struct node_options {
     uint16_t stores;       /* when the directory is new; later what is there counts */
     uint32_t partitions;   /* of the default table, when founding */
     uint8_t replicas;      /* wanted copies of the default table's partitions, when founding */
+    uint64_t retention_ns; /* how long the default table keeps what is superseded, when founding; 0: not */
     bool redirects;        /* MOVED on all Redis connections */
     size_t clients_max;    /* of the whole node */
     size_t value_bytes_max;

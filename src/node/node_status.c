@@ -145,6 +145,7 @@ static void put_tables(struct json *j, const struct catalog *c)
         json_put_u64(j, "id", c->tables[i].id);
         json_put_text(j, "name", c->tables[i].name);
         json_put_u64(j, "replicas", c->tables[i].replicas);
+        json_put_u64(j, "retention_ms", c->tables[i].retention_ms);
         json_end_object(j);
     }
     json_end_array(j);

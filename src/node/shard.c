@@ -366,6 +366,8 @@ static void steer_leaders(struct shard *s)
             const struct catalog_partition *p = catalog_partition(s->catalog, replica_partition(r));
             struct raft_config wanted;
             if (p == NULL) continue;
+            const struct catalog_table *t = catalog_table(s->catalog, p->table);
+            if (t != NULL) replica_want_retention(r, t->retention_ms);
             catalog_wanted(p, &wanted);
             replica_reconcile(r, &wanted, p->preferred);
         }
@@ -378,7 +380,7 @@ static void add_host_stats(struct shard_stats *t, struct host *h)
     host_stats(h, &x);
     uint64_t *sum = (uint64_t *)(void *)&t->hosts.replicas;
     const uint64_t *add = (const uint64_t *)(const void *)&x.replicas;
-    _Static_assert(offsetof(struct host_stats, stalls) + 8 == sizeof(struct host_stats), "counters are last and all u64");
+    _Static_assert(offsetof(struct host_stats, applied_off) + 8 == sizeof(struct host_stats), "counters are last and all u64");
     for (size_t i = 0; i < (sizeof x - offsetof(struct host_stats, replicas)) / 8; i++) sum[i] += add[i];
     t->hosts.log.bytes += x.log.bytes;
     t->hosts.log.segments += x.log.segments;

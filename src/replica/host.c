@@ -39,6 +39,7 @@ void host_limits_default(struct host_limits *l)
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
         .snapshots_max = 8,
@@ -365,6 +366,7 @@ static void on_tick(struct env_timer *timer)
     now = host_now(h); /* the rafts may have seen a later time than the one above */
     uint64_t next = liveness_next_ns(&h->liveness, now);
     for (size_t i = 0; host_each_replica(h, &i, &r);) next = MIN(next, tick_replica(h, r, now));
+    prefetch_pump(h);
     host_flush_if_due(h, now);
     /* Nothing happened and nothing is due: so the next tick is when something is, or after QUIET_NS. */
     h->quiet = !h->woken && h->snapshots == 0 && !h->engine_busy && list_empty(&h->dropped) && list_empty(&h->lost) &&
@@ -417,6 +419,8 @@ enum status host_open(const struct host_options *options, struct host **out, str
     list_init(&h->lost);
     list_init(&h->dropped);
     list_init(&h->applied);
+    list_init(&h->prefetch_queue);
+    list_init(&h->prefetch_reads);
     h->turn.run = on_turn;
     enum status st = open_parts(h, err);
     if (st != ST_OK) {
@@ -476,6 +480,7 @@ void host_free(struct host *h)
     for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
     for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
+    prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
     map_deinit(&h->dropping);

@@ -226,6 +226,7 @@ void host_drop_replica(struct host *h, uint64_t partition_id)
     replica_lost_leadership(r);
     r->dropped = true;
     snapshot_abort_all(r);
+    prefetch_forget_all(r);
     watch_members(h, r, false);
     if (link_linked(&r->busy)) link_remove(&r->busy);
     if (link_linked(&r->lost)) link_remove(&r->lost);
