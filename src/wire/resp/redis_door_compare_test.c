@@ -189,15 +189,17 @@ static void test_commands_cover_the_door(void **state)
     for (size_t at = 0; command_each(&at, &c);) {
         bool exempt = c->scope != SCOPE_DOOR;
         for (size_t i = 0; i < ARRAY_COUNT(none); i++) exempt = exempt || strcmp(c->name, none[i]) == 0;
-        static const char *const always_refused[] = {"client|pause", "client|caching", "client|unblock", "config|rewrite",
-                                                     "cluster|links", "cluster|replicas" /* of a node that is not there */};
+        static const char *const always_refused[] = {
+            "client|pause",   "client|caching", "client|unblock",
+            "config|rewrite", "cluster|links",  "cluster|replicas" /* of a node that is not there */};
         bool refused = false;
         for (size_t i = 0; i < ARRAY_COUNT(always_refused); i++)
             refused = refused || strcmp(c->name, always_refused[i]) == 0;
         bool no_arguments = c->arity == 1 || (c->arity == 2 && strchr(c->name, '|') != NULL);
         uint8_t wanted = refused ? FAILURE : no_arguments ? SUCCESS : SUCCESS | FAILURE;
-        static const char *const never_refused[] = {"echo", "ping", "watch", "command", "command|info", "command|docs", "info",
-                                                    "cluster|keyslot", "config|get"};
+        static const char *const never_refused[] = {"echo",         "ping",         "watch", "command",
+                                                    "command|info", "command|docs", "info",  "cluster|keyslot",
+                                                    "config|get"};
         bool cannot_fail = false;
         for (size_t i = 0; i < ARRAY_COUNT(never_refused); i++)
             cannot_fail = cannot_fail || strcmp(c->name, never_refused[i]) == 0;
