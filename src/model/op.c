@@ -101,7 +101,7 @@ static enum status write_set_run(const struct op *op, struct op_view *view, stru
         struct bytes row = reader_lp(&checks), value;
         uint64_t expected = reader_u64(&checks);
         if (!row_in_partition(row, view)) return ST_STALE;
-        enum status st = view->get(view->ctx, row, &value);
+        enum status st = view->get_front(view->ctx, row, &value);
         if (st != ST_OK && st != ST_NOT_FOUND) return st;
         uint64_t found = st == ST_OK ? model->version(value, view->ts) : 0;
         if (found != expected) {

@@ -54,6 +54,8 @@ struct op_counters {
         last_delete; /* timestamp of the last op that removed a head: the version of what is absent (kv.h, WATCH) */
 };
 
+#define OP_FRONT_BYTES 40
+
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all
  * are dropped if the op ends ST_NOT_READY (it is then run again once the row is in memory). */
 struct op_view {
@@ -65,6 +67,9 @@ struct op_view {
     struct op_counters *counters;
     /* ST_OK, ST_NOT_FOUND, ST_NOT_READY, or a fault of this replica (ST_CORRUPT, ST_IO). Borrowed until the next call. */
     enum status (*get)(void *ctx, struct bytes row, struct bytes *out);
+    /* As get, but only the first OP_FRONT_BYTES of the value are sure to be there: for ops that ask what a row is, not what
+     * it holds. Costs less where only the front is in memory. */
+    enum status (*get_front)(void *ctx, struct bytes row, struct bytes *out);
     /* Rows of [lo, hi), reversed if asked, until each returns false. each must not call the view. */
     enum status (*scan)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                         bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx);

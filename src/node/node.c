@@ -296,6 +296,7 @@ void node_free(struct node *n)
 {
     if (n == NULL) return;
     control_free(n->control);
+    catalog_unref(n->ask_catalog);
     for (uint16_t i = 0; i < n->shard_count; i++) shard_free(&n->shards[i]);
     env_file_close(n->lock);
     mem_free(n->shards);

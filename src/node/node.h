@@ -11,6 +11,7 @@
 #define CAIRN_NODE_NODE_H
 
 #include "env/env.h"
+#include "mesh/mesh.h"
 #include "replica/host.h"
 
 struct node;
@@ -33,6 +34,8 @@ struct node_options {
     void (*ready)(void *ctx);
     /* The node can't go on: the process should end with this text. */
     void (*failed)(void *ctx, enum status st, const char *text);
+    /* Disturbs single frames of the mesh (mesh_options.fate). NULL, but in the simulator. */
+    enum mesh_fate (*frame_fate)(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns);
     void (*stopped)(void *ctx); /* node_stop is done: the loops may be stopped */
     void *ctx;
 };

@@ -26,6 +26,8 @@ static void deliver(void *ctx, const struct mesh_frame *f)
     struct shard *s = ctx;
     if (f->kind == MESH_JOIN) {
         node_on_join(s, f);
+    } else if (f->kind == MESH_WHO) {
+        if (s->index == 0 && f->conn != NULL) node_on_who(s, f);
     } else if (f->endpoint == MESH_NODE) {
         if (s->node->control != NULL && s->index == 0) control_deliver(s->node->control, f);
     } else if (f->endpoint >= MESH_SHARD) {
@@ -35,6 +37,12 @@ static void deliver(void *ctx, const struct mesh_frame *f)
         if (f->endpoint % s->node->shard_count == s->index && at < s->host_count && s->hosts[at] != NULL)
             host_deliver(s->hosts[at], f);
     }
+}
+
+static enum mesh_fate frame_fate(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    const struct node_options *o = &((struct shard *)ctx)->node->options;
+    return o->frame_fate(o->ctx, f, out_delay_ns);
 }
 
 /* ---- connections ---- */
@@ -93,6 +101,20 @@ static void go_round(void *ctx, struct resp_round *round)
 static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
 static void http_left(void *ctx) { left(ctx, PORT_HTTP); }
 static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
+
+static void mesh_fenced(void *ctx, const char *text)
+{
+    struct shard *s = ctx;
+    node_fail(s->node, ST_DENIED, text);
+}
+
+/* The catalog, or whoever else, knows of a start of this node that the directory here does not come from. */
+static void node_fenced(struct node *n, struct incarnation known)
+{
+    char why[400];
+    lineage_why(&n->identity.lineage, known, why, sizeof why);
+    node_fail(n, ST_DENIED, why);
+}
 
 /* ---- what replicas tell ---- */
 
@@ -188,11 +210,23 @@ static enum status open_store(struct shard *s, uint16_t store, struct host **out
     return st;
 }
 
+/* The first time, the identity has to say that the stores were opened before anything is promised in their name. */
 static void hear_opened(struct shard *s, void *unused)
 {
     (void)unused;
     struct node *n = s->node;
-    if (++n->opened == n->shard_count) node_founded(n);
+    struct error err = {0};
+    if (++n->opened != n->shard_count || n->stopping) return;
+    if (!n->identity.opened) {
+        n->identity.opened = true;
+        enum status st = identity_save(n->env, n->dir, &n->identity, &err);
+        if (st != ST_OK) {
+            node_fail(n, st, err.text);
+            return;
+        }
+    }
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_go, NULL);
+    node_founded(n);
 }
 
 static void reconcile_replicas(struct shard *s);
@@ -213,9 +247,15 @@ void shard_open_stores(struct shard *s, void *unused)
             return;
         }
     }
+    node_on_shard(n, 0, hear_opened, NULL);
+}
+
+void shard_go(struct shard *s, void *unused)
+{
+    (void)unused;
+    if (s->node->stopping) return;
     s->opened = true;
     reconcile_replicas(s);
-    node_on_shard(n, 0, hear_opened, NULL);
 }
 
 /* ---- the catalog ---- */
@@ -283,6 +323,15 @@ static void reconcile_replicas(struct shard *s)
     s->strangers_dropped = true;
 }
 
+/* Does the catalog still name a copy on this node, if only to be removed? */
+static bool holds_copies(const struct catalog *c, uint64_t node_id)
+{
+    for (size_t i = 0; i < c->partition_count; i++)
+        for (size_t k = 0; k < c->partitions[i].count; k++)
+            if (store_addr_node(c->partitions[i].replicas[k].store) == node_id) return true;
+    return false;
+}
+
 void shard_set_catalog(struct shard *s, void *arg)
 {
     struct catalog *c = arg;
@@ -291,11 +340,17 @@ void shard_set_catalog(struct shard *s, void *arg)
     s->strangers_dropped = false;
     /* Removed ones too: they have to be told. */
     for (size_t i = 0; i < c->node_count; i++)
-        if (c->nodes[i].id != s->node->identity.node_id) mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
+        if (c->nodes[i].id != s->node->identity.node_id) {
+            mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
+            mesh_set_incarnation(s->mesh, c->nodes[i].id, c->nodes[i].incarnation);
+        }
     gate_set_catalog(s->gate, c);
     reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
-    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED)
+    if (s->index == 0 && self != NULL && lineage_fenced(lineage_compare(&s->node->identity.lineage, self->incarnation)))
+        node_fenced(s->node, self->incarnation);
+    /* Until its groups have left it behind its copies count: entries may be on it and on one more only. */
+    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED && !holds_copies(c, self->id))
         node_fail(s->node, ST_DENIED, "this node was removed from the cluster: to use the machine again, start it with an empty "
                                       "data directory");
 }
@@ -445,9 +500,12 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,
+                                .fate = n->options.frame_fate != NULL ? frame_fate : NULL,
                                 .left = mesh_left,
+                                .fenced = mesh_fenced,
                                 .ctx = s};
     s->mesh = mesh_new(&mesh);
+    mesh_set_lineage(s->mesh, &n->identity.lineage);
     struct gate_options gate = {.loop = loop,
                                 .mesh = s->mesh,
                                 .shard = index,

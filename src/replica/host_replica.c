@@ -79,10 +79,17 @@ static enum status load_entries(struct host *h, struct replica *r, uint64_t from
 static enum status open_raft(struct host *h, struct replica *r, const struct replica_spec *spec, struct error *err)
 {
     const struct log_replica *on_disk = log_replica(h->log, r->replica_id);
+    const struct log_replica *unknown = log_replica(h->log, 0);
     struct raft_state state = {.applied = r->applied, .commit = r->applied, .config = r->applied_config, .last_ts = r->applied_ts};
-    if (r->applied == 0 && on_disk == NULL && spec->first_config != NULL) state.config = *spec->first_config;
     if (r->applied == 0 && r->applied_config.count == 0 && spec->first_config != NULL)
         r->applied_config = state.config = *spec->first_config;
+    if (on_disk == NULL && unknown != NULL) {
+        /* Records are gone and nothing says whose: this replica may have had some. As new it could vote a second time, and
+         * a partition's first replica would take itself for the only voter of an empty group. */
+        state.suspect = true;
+        state.damaged = unknown->damaged;
+        log_mark_suspect(h->log, r->replica_id, unknown->damaged);
+    }
     if (on_disk != NULL) {
         state.term = on_disk->term;
         state.vote = on_disk->vote;
@@ -243,6 +250,15 @@ void host_reap_dropped(struct host *h)
         link_remove(k);
         start_drop(h, r);
     }
+}
+
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known)
+{
+    const struct log_replica *on_disk;
+    size_t n = 0;
+    *out_known = false;
+    for (size_t i = 0; log_each_replica(h->log, &i, &on_disk); n++) *out_known = *out_known || on_disk->replica_id == replica_id;
+    return n;
 }
 
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx)

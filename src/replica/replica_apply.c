@@ -128,6 +128,7 @@ static enum status apply_ops(struct replica *r, const struct entry *e)
     }
     if (st == ST_OK && !reader_done(&in)) st = ST_CORRUPT;
     if (st == ST_OK) {
+        h->stage.cold = !replica_leads(r);
         stage_commit(&h->stage);
         settle(&a, e);
         r->last_ts = MAX(r->last_ts, ts - 1);

@@ -170,6 +170,7 @@ void scrub_tick(struct replica *r, uint64_t now)
     if (r->scrub_index != 0 && r->scrub_count > 1) judge(r);
     r->scrub_index = 0;
     r->scrub_at_ns = now + h->limits.scrub_ns;
+    hlc_see(&h->clock, raft_hlc_floor(r->raft)); /* a configuration's entry may have raised it */
     hlc_t ts = MAX(h->clock.last, r->last_ts) + 1;
     if (ts > raft_hlc_limit(r->raft, now)) return;
     if (raft_propose(r->raft, now, ENTRY_SCRUB, ts, (struct bytes){0}, &index, &term) != ST_OK) return;

@@ -76,22 +76,29 @@ static struct stage_row *find_or_add(struct stage *o, struct bytes key)
     return r;
 }
 
-static enum status view_get(void *ctx, struct bytes row, struct bytes *out)
+static enum status get(struct stage *o, struct bytes row, struct bytes *out,
+                       enum status (*rows_get_how)(struct rows *r, struct bytes key, struct bytes *out))
 {
-    struct stage *o = ctx;
     const struct stage_row *r = find(o, row);
     if (r != NULL) {
         if (r->deleted) return ST_NOT_FOUND;
         *out = value_of(o, r);
         return ST_OK;
     }
-    enum status st = rows_get(o->rows, row, out);
+    enum status st = rows_get_how(o->rows, row, out);
     if (st == ST_NOT_READY) {
         buf_clear(&o->missing);
         buf_clear(&o->missing_hi);
         buf_put_bytes(&o->missing, row);
     }
     return st;
+}
+
+static enum status view_get(void *ctx, struct bytes row, struct bytes *out) { return get(ctx, row, out, rows_get); }
+
+static enum status view_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    return get(ctx, row, out, rows_get_front);
 }
 
 static void view_put(void *ctx, struct bytes row, struct bytes value)
@@ -180,7 +187,7 @@ static enum status view_scan(void *ctx, struct bytes lo, struct bytes hi, bool r
 
 void stage_view(struct stage *o, bool writable, struct op_view *out)
 {
-    *out = (struct op_view){.ctx = o, .get = view_get, .scan = view_scan};
+    *out = (struct op_view){.ctx = o, .get = view_get, .get_front = view_get_front, .scan = view_scan};
     if (writable) {
         out->put = view_put;
         out->del = view_del;
@@ -192,6 +199,7 @@ void stage_commit(struct stage *o)
     for (size_t i = 0; i < o->count; i++) {
         const struct stage_row *r = &o->list[i];
         if (r->deleted) rows_delete(o->rows, key_of(o, r));
+        else if (o->cold) rows_put_cold(o->rows, key_of(o, r), value_of(o, r));
         else rows_put(o->rows, key_of(o, r), value_of(o, r));
     }
     stage_clear(o);

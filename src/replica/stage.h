@@ -24,6 +24,7 @@ struct stage {
     uint32_t *index; /* open addressing over list, +1; 0 is free */
     size_t index_cap;
     struct buf missing, missing_hi;
+    bool cold;           /* the copy serves no reads: what is written makes room for others first */
     bool scan_from_disk; /* blocking: only for an entry whose range would not stay in memory */
 };
 

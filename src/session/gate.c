@@ -69,7 +69,7 @@ struct gate {
     struct list all, sent, waiting, early; /* early: the catalog has no partition for them yet (by queue) */
     struct env_task answer;   /* answers what could be answered at once */
     struct list answered;     /* flights, by queue */
-    struct env_timer tick;
+    struct env_timer tick; /* runs while there are requests */
     bool stopped;
     uint64_t id_next;
     struct rng rng;
@@ -363,6 +363,7 @@ void gate_submit(struct gate *g, struct request *r)
     r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns);
     f->request = r;
     list_push_back(&g->all, &f->all);
+    if (g->tick.due_ns == 0) env_timer_start(&g->tick, TICK_NS);
     map_set(&g->flights, f->id, f);
     g->stats.under_way++;
     if (r->kind == REQUEST_WRITE) g->stats.writes++;
@@ -517,7 +518,7 @@ static void on_tick(struct env_timer *timer)
         list_push_back(&due, k);
     }
     for (struct link *k; (k = list_pop_front(&due)) != NULL;) dispatch(CONTAINER_OF(k, struct flight, queue));
-    env_timer_start(&g->tick, TICK_NS);
+    if (!list_empty(&g->all)) env_timer_start(&g->tick, TICK_NS);
 }
 
 void gate_set_self(struct gate *g, uint64_t node_id) { g->node_id = node_id; }
@@ -651,7 +652,6 @@ struct gate *gate_new(const struct gate_options *options)
     g->answer.run = on_answer;
     rng_init(&g->rng, env_random_u64(g->env));
     env_timer_init(options->loop, &g->tick, on_tick);
-    env_timer_start(&g->tick, TICK_NS);
     return g;
 }
 

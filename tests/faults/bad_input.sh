@@ -28,6 +28,10 @@ spoil; head -c 300 /dev/urandom >"$spoilt/catalog"; refuses "catalog"
 spoil; printf '\x63' | dd of="$spoilt/catalog" bs=1 seek=4 conv=notrunc status=none; refuses "catalog.*format 99"
 spoil; rm "$spoilt/identity"; refuses "belongs to another store"
 spoil; rm "$spoilt/store-0/engine/CURRENT"; refuses "opening the engine"
+spoil; rm -r "$spoilt/store-0"; refuses "store-0' is missing or empty, but this node has used it"
+spoil; rm -r "$spoilt/store-0/log"; refuses "store-0/log' is missing or empty, but this node has used it"
+spoil; rm -r "$spoilt/store-0/engine"; refuses "store-0/engine' is missing or empty, but this node has used it"
+spoil; rm "$spoilt"/store-0/log/*; refuses "store-0/log' is missing or empty, but this node has used it"
 node_start 0
 wait_until 30 whole 0 || fail "the node whose directory was copied does not start"
 for i in 1 2 3; do [[ $("$cairn" query --address "${address[0]}" GET "k$i") == "\"$i\"" ]] || fail "k$i is gone"; done
