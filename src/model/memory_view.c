@@ -60,12 +60,15 @@ static enum status memory_scan(void *ctx, struct bytes lo, struct bytes hi, bool
 static void memory_put(void *ctx, struct bytes row, struct bytes value)
 {
     struct memory_view *m = ctx;
+    m->puts++;
+    m->put_bytes += value.n;
     row_tree_put(&m->rows, row, value);
 }
 
 static void memory_del(void *ctx, struct bytes row)
 {
     struct memory_view *m = ctx;
+    m->dels++;
     row_tree_remove(&m->rows, row);
 }
 

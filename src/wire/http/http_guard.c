@@ -13,7 +13,10 @@ struct bytes http_host_name(struct bytes a)
     return bytes_of(a.p, end != NULL ? (size_t)(end - a.p) : a.n);
 }
 
-static bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
 
 /* An address can't be made to mean another machine. Only its form counts: digits and dots, or in brackets. */
 static bool is_address(struct bytes authority)
@@ -58,31 +61,36 @@ static bool same_origin(struct bytes origin, struct bytes host)
     return false; /* "null" too */
 }
 
-enum status http_guard(const struct http_request *r, bool (*known)(void *ctx, struct bytes host), void *ctx, struct error *err)
+enum status http_guard(const struct http_request *r, bool (*known)(void *ctx, struct bytes host), void *ctx,
+                       struct error *err)
 {
     struct bytes host = r->host.value;
     if (r->content_type.count != 0 && (r->content_type.count > 1 || !is_json(r->content_type.value)))
-        return error_set(err, ST_INVALID,
-                         "a request that changes something has no body, or one of Content-Type: application/json, so that no "
-                         "form of a web page can send it");
+        return error_set(
+            err, ST_INVALID,
+            "a request that changes something has no body, or one of Content-Type: application/json, so that no "
+            "form of a web page can send it");
     if (r->origin.count == 0 && r->fetch_site.count == 0) return ST_OK; /* no browser */
     if (r->host.count != 1 || host.n == 0)
         return error_set(err, ST_DENIED, "refused: it comes from a web page and does not say which host it is for");
     if (r->origin.count != 0 && (r->origin.count > 1 || !same_origin(r->origin.value, host)))
-        return error_set(err, ST_DENIED,
-                         "refused: it comes from a web page of another site (Origin: %.*s), which may not change this node at "
-                         "%.*s",
-                         (int)MIN(r->origin.value.n, 100u), (const char *)r->origin.value.p, (int)MIN(host.n, 100u),
-                         (const char *)host.p);
+        return error_set(
+            err, ST_DENIED,
+            "refused: it comes from a web page of another site (Origin: %.*s), which may not change this node at "
+            "%.*s",
+            (int)MIN(r->origin.value.n, 100u), (const char *)r->origin.value.p, (int)MIN(host.n, 100u),
+            (const char *)host.p);
     if (r->fetch_site.count != 0 &&
-        (r->fetch_site.count > 1 || (!bytes_equal_nocase(r->fetch_site.value, "same-origin") &&
-                                     !bytes_equal_nocase(r->fetch_site.value, "none"))))
+        (r->fetch_site.count > 1 ||
+         (!bytes_equal_nocase(r->fetch_site.value, "same-origin") && !bytes_equal_nocase(r->fetch_site.value, "none"))))
         return error_set(err, ST_DENIED, "refused: it comes from a web page of another site (Sec-Fetch-Site: %.*s)",
                          (int)MIN(r->fetch_site.value.n, 40u), (const char *)r->fetch_site.value.p);
-    if (!is_address(host) && !bytes_equal_nocase(http_host_name(host), "localhost") && !known(ctx, http_host_name(host)))
-        return error_set(err, ST_DENIED,
-                         "refused: it comes from a web page, and '%.*s' is no name that this cluster knows (a name may be made to "
-                         "resolve to any address): use the node's address, localhost, or the name given with --advertise",
-                         (int)MIN(host.n, 100u), (const char *)host.p);
+    if (!is_address(host) && !bytes_equal_nocase(http_host_name(host), "localhost") &&
+        !known(ctx, http_host_name(host)))
+        return error_set(
+            err, ST_DENIED,
+            "refused: it comes from a web page, and '%.*s' is no name that this cluster knows (a name may be made to "
+            "resolve to any address): use the node's address, localhost, or the name given with --advertise",
+            (int)MIN(host.n, 100u), (const char *)host.p);
     return ST_OK;
 }

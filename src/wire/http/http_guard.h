@@ -17,7 +17,8 @@
 
 /* known: is this host name (without its port, in any case) one of the cluster's? ST_OK; ST_DENIED (403) or ST_INVALID (415: the
  * content type), with a text. */
-enum status http_guard(const struct http_request *r, bool (*known)(void *ctx, struct bytes host), void *ctx, struct error *err);
+enum status http_guard(const struct http_request *r, bool (*known)(void *ctx, struct bytes host), void *ctx,
+                       struct error *err);
 
 /* "host", "host:port", "[::1]:port": the part before the port, without brackets. */
 struct bytes http_host_name(struct bytes authority);

@@ -9,7 +9,10 @@
 
 #include "wire/http/http_guard.h"
 
-static bool known(void *ctx, struct bytes host) { return bytes_equal_nocase(host, "db1.example"); }
+static bool known(void *ctx, struct bytes host)
+{
+    return bytes_equal_nocase(host, "db1.example");
+}
 
 static struct http_field field(const char *text)
 {
@@ -52,7 +55,8 @@ static void test_guard(void **state)
         {"127.0.0.1:7000", NULL, "same-site", NULL, ST_DENIED, "Sec-Fetch-Site: same-site"},
         {NULL, "http://127.0.0.1:7000", NULL, NULL, ST_DENIED, "which host"},
         /* a name that was made to resolve to the node */
-        {"evil.example:7000", "http://evil.example:7000", "same-origin", NULL, ST_DENIED, "no name that this cluster knows"},
+        {"evil.example:7000", "http://evil.example:7000", "same-origin", NULL, ST_DENIED,
+         "no name that this cluster knows"},
         {"evil.example:7000", NULL, "same-origin", NULL, ST_DENIED, "no name"},
         {"localhost.evil.example", "http://localhost.evil.example", NULL, NULL, ST_DENIED, "no name"},
         {"1.2.3.evil", "http://1.2.3.evil", NULL, NULL, ST_DENIED, "no name"},
@@ -87,7 +91,8 @@ static void test_host_name(void **state)
 {
     static const struct {
         const char *in, *out;
-    } rows[] = {{"a:1", "a"}, {"a", "a"}, {"", ""}, {":1", ""}, {"[::1]:7000", "::1"}, {"[::1]", "::1"}, {"[::1", ""}, {"1.2.3.4:5", "1.2.3.4"}};
+    } rows[] = {{"a:1", "a"},          {"a", "a"},       {"", ""},     {":1", ""},
+                {"[::1]:7000", "::1"}, {"[::1]", "::1"}, {"[::1", ""}, {"1.2.3.4:5", "1.2.3.4"}};
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
         struct bytes b = http_host_name(bytes_str(rows[i].in));
         assert_true(bytes_equal(b, bytes_str(rows[i].out)));

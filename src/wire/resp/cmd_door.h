@@ -56,6 +56,7 @@
     X("command|docs", -2, 0, 0, 0, cmd_command_docs, false)                         \
     X("command|list", -2, 0, 0, 0, cmd_command_list, false)                         \
     X("command|getkeys", -4, 0, 0, 0, cmd_command_getkeys, false)                   \
+    X("command|getkeysandflags", -4, 0, 0, 0, cmd_command_getkeysandflags, false)   \
     X("command|help", 2, 0, 0, 0, cmd_help, false)                                  \
     X("config", -2, 0, 0, 0, NULL, false)                                           \
     X("config|get", -3, COMMAND_ADMIN, 0, 0, cmd_config_get, false)                 \
@@ -124,6 +125,7 @@ DOOR_HANDLER(cmd_command_info);
 DOOR_HANDLER(cmd_command_docs);
 DOOR_HANDLER(cmd_command_list);
 DOOR_HANDLER(cmd_command_getkeys);
+DOOR_HANDLER(cmd_command_getkeysandflags);
 /* cmd_cluster.c */
 DOOR_HANDLER(cmd_cluster_slots);
 DOOR_HANDLER(cmd_cluster_shards);
