@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/history_view.h"
 
+#include "base/mutation.h"
 #include "model/kv_internal.h"
 #include "store/history.h"
 #include "table/place.h"
@@ -21,7 +22,7 @@ static uint8_t history_space(struct bytes row)
 static void record(struct history_writer *w, struct bytes row)
 {
     uint8_t space = history_space(row);
-    if (space == 0 || w->status != ST_OK) return;
+    if (space == 0 || w->status != ST_OK || MUTATION("history_not_written")) return;
     bool head = space == SPACE_HISTORY;
     if (!head && get_be64(row.p + INCARNATION_AT) >= w->base->ts) return; /* made by this op */
     if (row_tree_find(&w->seen, row) != NULL) return;
