@@ -462,6 +462,12 @@ bool cluster_sound(struct sim_cluster *c, const struct sim_server *but)
 
 bool sim_cluster_whole(struct sim_cluster *c, char *why, size_t why_size) { return cluster_whole(c, true, why, why_size); }
 
+void sim_cluster_count_beyond(struct sim_cluster *c, bool served)
+{
+    c->counters.beyond_served += served;
+    c->counters.beyond_stopped += !served;
+}
+
 bool sim_cluster_said(struct sim_cluster *c)
 {
     for (unsigned i = 0; i < c->count; i++) {
