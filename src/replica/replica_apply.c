@@ -62,7 +62,7 @@ static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
     struct bytes known;
     size_t at = h->results.n;
     if ((op->flags & OP_HAS_ID) && !MUTATION("window_ignored")) {
-        switch (windows_find(&r->windows, op->session, op->sequence, &known)) {
+        switch (windows_find(&r->windows, op->session, op->sequence, op->since, &known)) {
         case WINDOW_NEW: break;
         case WINDOW_KNOWN:
             buf_put_bytes(&h->results, known);
@@ -71,6 +71,11 @@ static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
             return ST_OK;
         case WINDOW_TOO_OLD:
             result_error(&h->results, "UNKNOWN the outcome of this write is not kept any more: its id is too old");
+            op->flags &= (uint8_t)~OP_HAS_ID;
+            return ST_OK;
+        case WINDOW_FORGOTTEN:
+            result_forgotten(&h->results, r->windows.forgotten);
+            h->stats.forgotten_refused++;
             op->flags &= (uint8_t)~OP_HAS_ID;
             return ST_OK;
         }
@@ -195,7 +200,7 @@ static bool apply_entry(struct replica *r, const struct entry *e)
         replica_stop(r, "entry %llu has ops of a version this build does not know: upgrade this node",
                      (unsigned long long)e->index);
     else if (st == ST_CORRUPT)
-        replica_stop(r, "entry %llu can't be read, or met a row that can't", (unsigned long long)e->index);
+        replica_fence(r, "entry %llu can't be read, or met a row that can't", (unsigned long long)e->index);
     else if (st != ST_OK)
         host_fail(r->host, st, "reading rows failed");
     if (st != ST_OK || r->stopped) return false;
