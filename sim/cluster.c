@@ -251,6 +251,7 @@ static void shrink_limits(struct sim_cluster *c)
     l->raft.tail_bytes_max = 4096 + (uint32_t)rng_below(rng, 65536);
     l->raft.append_bytes_max = 512 + (uint32_t)rng_below(rng, 16384);
     l->raft.inflight_bytes_max = 4 * l->raft.append_bytes_max;
+    if (rng_chance(rng, 2)) l->window_sessions_max = 2 + (uint32_t)rng_below(rng, 8);
     l->batch_ops_max = 1 + (uint32_t)rng_below(rng, 64);
     l->apply_bytes_per_turn = 256 + (uint32_t)rng_below(rng, 65536);
     l->scrub_ns = NS_PER_S + rng_below(rng, 8 * NS_PER_S);

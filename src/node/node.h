@@ -29,6 +29,7 @@ struct node_options {
     size_t clients_max;    /* of the whole node */
     size_t value_bytes_max;
     uint64_t request_timeout_ns;
+    uint64_t accept_loss;  /* host_options.accept_loss */
     uint8_t log_level; /* enum diag_level; told to the process's sink only when it is changed while running */
     struct host_limits limits;
     /* All partitions of the default table have a leader and this node can serve. Once. May be NULL. */

@@ -53,6 +53,7 @@ void host_limits_default(struct host_limits *l)
         .stall_ns = 2 * NS_PER_S,
         .sweep_ns = NS_PER_S,
         .scrub_ns = 600 * NS_PER_S,
+        .window_sessions_max = WINDOW_SESSIONS_MAX,
         .wake_per_tick = 64,
     };
 }
@@ -337,6 +338,7 @@ static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
         !list_empty(&r->waits) || !list_empty(&r->reads))
         host_wake(r);
     snapshot_tick(r, now);
+    rebuild_tick(r, now);
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
@@ -515,7 +517,7 @@ static void on_raft(struct host *h, const struct mesh_frame *f)
     if (f->body.n < 8) return;
     uint64_t partition_id = get_u64(f->body.p);
     struct replica *r = host_replica(h, partition_id);
-    if (h->failed || (r != NULL && r->stopped)) return;
+    if (h->failed || (r != NULL && r->stopped && !r->fenced)) return;
     if (raft_message_decode(bytes_of(f->body.p + 8, f->body.n - 8), &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) {
         diag(DIAG_WARN, "raft.bad_message from=%llu why=\"%s\"", (unsigned long long)f->from_node, err.text);
         return;

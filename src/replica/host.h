@@ -46,9 +46,12 @@ struct host_limits {
     uint64_t stall_ns;              /* a sync that takes longer: give up leadership */
     uint64_t sweep_ns;              /* between looks for expired keys and garbage; 0: never */
     uint64_t scrub_ns;              /* between scrubs of a partition; 0: never */
+    uint32_t window_sessions_max;   /* WINDOW_SESSIONS_MAX: part of the replicated state, smaller only in the simulator */
     uint32_t wake_per_tick;         /* groups woken at a time when a store is lost */
 };
 void host_limits_default(struct host_limits *l);
+
+#define ACCEPT_LOSS_ALL UINT64_MAX
 
 struct host_options {
     struct env_loop *loop;
@@ -58,6 +61,7 @@ struct host_options {
     uint64_t node_id;
     uint16_t store;
     const struct host_limits *limits;
+    uint64_t accept_loss; /* the partition whose damaged log is to be taken as it is; 0: none; ACCEPT_LOSS_ALL: any */
     /* A replica changed its role, leader or configuration, or (partition 1) applied something. */
     void (*changed)(void *ctx, struct replica *r);
     void (*failed)(void *ctx, enum status st, const char *text);
@@ -126,8 +130,8 @@ struct host_stats {
     struct engine_stats engine;
     struct rows_stats rows;
     uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
-        snapshots_installed, duplicates_answered, conflicts, scrubs, scrub_mismatches, engine_busy, releases, stalls,
-        prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
+        snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
+        engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -382,6 +382,8 @@ static void disk_read_done(struct env_job *job)
     struct replica *r = d->replica;
     r->jobs--;
     engine_snapshot_release(r->host->engine, d->disk.snapshot);
+    if (d->status == ST_CORRUPT && !r->dropped && !r->host->closing)
+        replica_fence(r, "a row that was read can't be: %s", d->disk.err.text);
     if (d->request != NULL) {
         /* The snapshot was taken after the read was confirmed, so it may be answered whatever happened since. */
         if (d->status == ST_OK) finish(d->request, ST_OK, false, buf_view(&d->result));
