@@ -55,6 +55,7 @@ struct node {
     struct env_timer join_timer, found_timer, ready_timer, stop_timer;
     unsigned joins;
     bool ready_told, init_proposed;
+    bool checkpointing; /* one is being made: shard 0's */
     _Atomic bool stopping; /* written by shard 0, read by all */
     unsigned opened, closed; /* shards; counted on shard 0 */
 };

@@ -102,6 +102,7 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         log_reset(h->log, r->replica_id, r->applied, r->applied_term);
         state.base_index = last = r->applied;
         state.base_term = r->applied_term;
+        if (on_disk == NULL) state.term = r->applied_term; /* restored from a checkpoint */
     }
     struct raft_options options = {.group_id = r->partition_id,
                                    .replica_id = r->replica_id,
