@@ -117,7 +117,8 @@ struct raft_limits {
     uint32_t uncommitted_bytes_max; /* proposals at the leader beyond: ST_OVERLOADED */
     uint32_t tail_bytes_max;        /* entries kept in memory; older ones come from the log through `fetch` */
     uint32_t reads_max;             /* waiting read-index rounds' reads */
-    uint64_t election_ns;           /* a follower without leader support waits this, plus up to as much by chance */
+    uint64_t election_ns;           /* a follower without leader support waits this (more while its log syncs slowly), plus up
+                                     * to as much by chance */
     uint64_t resend_ns;             /* an unanswered append or probe is sent again */
     uint64_t transfer_ns;           /* a transfer not done by then is given up (the leader resumes) */
     uint64_t notice_ns;             /* a commit that no append carries is told to followers after this; 0: at once */
@@ -246,6 +247,9 @@ void raft_compacted(struct raft *r, uint64_t index);
 /* Follower: what is not applied yet is at its bound: refuse entries with FLAG_BUSY until told otherwise. The leader pauses,
  * and goes on when it hears of the end (or finds out by a probe). */
 void raft_set_busy(struct raft *r, uint64_t now_ns, bool busy);
+/* The replica can't apply (its rows are being replaced): it votes and acknowledges as before, for its log is whole, but it
+ * neither campaigns nor takes over leadership. Not while it leads: step down first. */
+void raft_set_unfit(struct raft *r, bool unfit);
 
 /* Leader only: proposes a new member set (VOTER and LEARNER roles only; the raft goes through the joint configuration by
  * itself and leaves it once committed). ST_BUSY: a change is under way, or no own-term entry is committed yet. */

@@ -42,6 +42,7 @@ struct mesh *mesh_new(const struct mesh_options *options)
     list_init(&m->conns);
     list_init(&m->calls);
     list_init(&m->holds);
+    list_init(&m->delayed);
     for (enum mesh_lane lane = 0; lane < MESH_LANES; lane++) {
         list_init(&m->dirty[lane]);
         list_init(&m->dirty_boxes[lane]);
@@ -56,6 +57,7 @@ void mesh_free(struct mesh *m)
     if (m == NULL) return;
     mesh_calls_free(m);
     mesh_conns_free(m);
+    mesh_delayed_free(m);
     uint64_t node_id;
     void *peer;
     for (size_t at = 0; map_each(&m->peers, &at, &node_id, &peer);) mesh_peer_free(peer);
@@ -82,6 +84,34 @@ void mesh_set_self(struct mesh *m, uint64_t node_id, const uint8_t cluster_id[16
     uint64_t id;
     void *peer;
     for (size_t at = 0; map_each(&m->peers, &at, &id, &peer);) mesh_peer_reset(peer, "this node has a new id");
+}
+
+void mesh_set_lineage(struct mesh *m, const struct lineage *l)
+{
+    m->lineage = *l;
+}
+
+bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const char *where, char *why, size_t max)
+{
+    struct mesh_peer *p = node_id != 0 ? map_get(&m->peers, node_id) : NULL;
+    if (p == NULL) return true;
+    enum lineage_verdict v = lineage_compare(l, p->known);
+    if (lineage_fenced(v)) {
+        char text[500];
+        lineage_why(l, p->known, text, sizeof text);
+        snprintf(why, max, "node %" PRIu64 " at %s is fenced off: %s", node_id, where, text);
+        return false;
+    }
+    if (v == LINEAGE_NEWER && lineage_now(l).boot > p->known.boot) mesh_set_incarnation(m, node_id, lineage_now(l));
+    return true;
+}
+
+void mesh_set_incarnation(struct mesh *m, uint64_t node_id, struct incarnation known)
+{
+    struct mesh_peer *p = map_get(&m->peers, node_id);
+    if (p == NULL || known.boot <= p->known.boot) return;
+    p->known = known;
+    mesh_conns_fence(m, node_id, known);
 }
 
 void mesh_set_peer(struct mesh *m, uint64_t node_id, const char *address)
@@ -125,6 +155,7 @@ void mesh_hello_of(const struct mesh *m, uint8_t lane, uint64_t to_node, struct 
         .shard = m->o.shard,
         .shard_count = m->o.shard_count,
     };
+    if (m->o.node_id != 0) out->lineage = m->lineage;
     memcpy(out->cluster_id, m->o.cluster_id, sizeof out->cluster_id);
 }
 

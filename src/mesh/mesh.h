@@ -12,6 +12,8 @@
  * Frames:     mesh_frame.h: length, CRC32C over all that follows, kind, endpoint; the first frame of a connection is a
  * hello with format version, cluster id, node id, shard, lane, semantics versions: a mismatch closes the connection
  *             with a diag on both sides that names both values, and backs off for long.
+ * Copies:     a hello carries the lineage of the node's directory. Who knows of an incarnation that it does not continue
+ *             refuses it (MESH_REFUSED_FENCED), and the node that is told so learns of it through `fenced`.
  * Connection: while there is none, messages wait for it only up to MESH_WAIT_BYTES (of an old raft message nothing is
  * lost, and who asks for an answer had better hear at once); when an attempt fails or a connection breaks, what waits
  * is dropped and counted. Attempts are 50 ms to 2 s apart, with jitter. Order holds within a connection; after it
@@ -24,6 +26,7 @@
 #define CAIRN_MESH_MESH_H
 
 #include "base/bytes.h"
+#include "base/lineage.h"
 #include "base/status.h"
 #include "env/env.h"
 
@@ -51,6 +54,8 @@ enum mesh_kind { /* what is in the body; the layer named decodes it */
                  MESH_CATALOG_ACK,
                  MESH_REPORT, /* cluster: node → meta: state of partitions and of the node */
                  MESH_SCRUB,  /* replica: checksum of a range at an index */
+                 MESH_WHO,    /* node: may this incarnation of a node start? A call */
+                 MESH_WHO_REPLY,
                  MESH_KIND_COUNT
 };
 
@@ -63,11 +68,20 @@ struct mesh_frame {
     void *conn;        /* of a frame sent by mesh_call: for mesh_answer; valid during the call. Else NULL */
 };
 
+/* What becomes of a frame that arrives from another node. A test's choice only: nodes in earnest deliver all of them. */
+enum mesh_fate {
+    MESH_PASS,
+    MESH_DROP,
+    MESH_REPEAT, /* delivered now, and once more after the delay */
+    MESH_DELAY,  /* delivered after the delay: frames behind it go past */
+};
+
 enum {
     MESH_WAIT_BYTES = 256 * 1024, /* per peer and lane, while not connected; one frame always fits */
     MESH_CALLS_MAX = 64,          /* under way at a time */
     MESH_CONNS_MAX = 4096,        /* incoming, per shard */
     MESH_HOLDS_MAX = 4096,        /* connections held for an answer, per shard */
+    MESH_DELAYED_MAX = 1024, /* frames that MESH_DELAY and MESH_REPEAT may keep at a time, per shard; others pass */
     MESH_PINGS_LOST_MAX = 4,      /* unanswered: the connection is taken for dead */
 };
 
@@ -82,7 +96,11 @@ struct mesh_options {
     size_t peers_max;
     uint64_t ping_ns; /* between pings to a peer that is in use; 0: one second */
     void (*deliver)(void *ctx, const struct mesh_frame *f);
+    /* NULL, but in the simulator: asked about each frame that arrives on a connection, calls aside. */
+    enum mesh_fate (*fate)(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns);
     void (*left)(void *ctx); /* a connection given to mesh_accept has ended (for the port's count); may be NULL */
+    /* A peer knows of another incarnation of this node, and refuses this one; may be NULL. */
+    void (*fenced)(void *ctx, const char *text);
     void *ctx;
 };
 
@@ -93,9 +111,15 @@ void mesh_free(struct mesh *m);
 /* Tells the meshes of a process of one another, once, before any message: all[i] is shard i's. */
 void mesh_link_local(struct mesh *m, struct mesh *const *all);
 void mesh_set_self(struct mesh *m, uint64_t node_id, const uint8_t cluster_id[16]);
+void mesh_set_lineage(struct mesh *m, const struct lineage *l); /* before the first connection */
 
 /* Where a node listens ("host:port"); a changed address drops the old connection. NULL forgets the peer. */
 void mesh_set_peer(struct mesh *m, uint64_t node_id, const char *address);
+/* An incarnation of the peer that others know. Connections of those that it supersedes end; what it does not continue, and
+ * what it supersedes, is refused from now on. What a hello says is remembered as well. */
+void mesh_set_incarnation(struct mesh *m, uint64_t node_id, struct incarnation known);
+/* Is there a connection from the node that is not of this incarnation, and was heard of within the time? */
+bool mesh_hears_other(const struct mesh *m, uint64_t node_id, struct incarnation now, uint64_t within_ns);
 
 /* ST_OK: queued. ST_OVERLOADED: the queue is full. ST_NOT_FOUND: no address known, no such shard, or this node has no
  * id yet. ST_TOO_LARGE. The body is copied. Never delivers before it has returned. */

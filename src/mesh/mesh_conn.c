@@ -62,6 +62,41 @@ static bool conn_refuse(struct mesh_conn *c, enum mesh_refusal why, const char *
     return false;
 }
 
+/* Those of incarnations that the known one supersedes: a process that still runs hears why, and ends. */
+void mesh_conns_fence(struct mesh *m, uint64_t node_id, struct incarnation known)
+{
+    for (struct link *k = list_first(&m->conns), *next; k != NULL; k = next) {
+        struct mesh_conn *c = CONTAINER_OF(k, struct mesh_conn, link);
+        struct incarnation now = lineage_now(&c->hello.lineage);
+        char text[500], why[600];
+        struct buf b = {0};
+        next = list_next(&m->conns, k);
+        if (!c->greeted || c->hello.from_node != node_id || now.boot == 0 || (now.boot == known.boot && now.id == known.id) ||
+            now.boot > known.boot)
+            continue;
+        lineage_why(&c->hello.lineage, known, text, sizeof text);
+        snprintf(why, sizeof why, "node %" PRIu64 " is fenced off: %s", node_id, text);
+        diag(DIAG_INFO, "mesh.superseded node=%" PRIu64 " shard=%u peer=%" PRIu64 " address=%s boot=%" PRIu64 " known=%" PRIu64,
+             m->o.node_id, m->o.shard, node_id, env_stream_peer(c->stream), now.boot, known.boot);
+        mesh_refuse_put(&b, MESH_REFUSED_FENCED, why);
+        conn_write(c, &b);
+        conn_end(c);
+    }
+}
+
+bool mesh_hears_other(const struct mesh *m, uint64_t node_id, struct incarnation now, uint64_t within_ns)
+{
+    uint64_t since = env_now_ns(env_loop_env(m->o.loop));
+    since = since > within_ns ? since - within_ns : 0;
+    for (struct link *k = list_first(&m->conns); k != NULL; k = list_next(&m->conns, k)) {
+        const struct mesh_conn *c = CONTAINER_OF(k, const struct mesh_conn, link);
+        struct incarnation other = lineage_now(&c->hello.lineage);
+        if (c->greeted && c->hello.from_node == node_id && (other.boot != now.boot || other.id != now.id) && c->heard_ns >= since)
+            return true;
+    }
+    return false;
+}
+
 /* The connections that a shard of a node opens anew replace the old ones, which may be half-open. */
 static void conn_supersede(struct mesh_conn *c)
 {
@@ -91,6 +126,9 @@ static bool on_hello(struct mesh_conn *c, struct mesh_frame *f)
         error_prefix(&err, st, "%s", at);
     }
     if (st != ST_OK) return conn_refuse(c, st == ST_CORRUPT ? MESH_REFUSED_FAULT : MESH_REFUSED_MISMATCH, err.text);
+    char why[700];
+    if (!mesh_admit(m, c->hello.from_node, &c->hello.lineage, env_stream_peer(c->stream), why, sizeof why))
+        return conn_refuse(c, MESH_REFUSED_FENCED, why);
     c->greeted = true;
     c->in.body_max = m->o.frame_bytes_max;
     c->in.keep_buffer = c->hello.lane == MESH_BULK;
@@ -130,7 +168,7 @@ static bool on_frame(void *ctx, struct mesh_frame *f)
     if (f->kind <= MESH_PONG || (f->kind >= MESH_ANSWER))
         return conn_refuse(c, MESH_REFUSED_FAULT, "a frame of a kind that only the mesh itself sends");
     bool call = c->id != 0;
-    if (call && (c->asked || (c->hello.from_node == 0 && f->kind != MESH_JOIN)))
+    if (call && (c->asked || (c->hello.from_node == 0 && f->kind != MESH_JOIN && f->kind != MESH_WHO)))
         return conn_refuse(c, MESH_REFUSED_FAULT,
                            c->asked ? "a second frame in a call" : "a node without id may only ask to join");
     if (f->kind >= MESH_KIND_COUNT || !mesh_shard_of(m, f->endpoint, &shard)) {
@@ -143,8 +181,7 @@ static bool on_frame(void *ctx, struct mesh_frame *f)
     f->from_node = c->hello.from_node;
     f->from_shard = c->hello.shard;
     f->conn = call ? &handle : NULL;
-    if (shard == m->o.shard) mesh_deliver(m, f);
-    else mesh_local_put(m, shard, c->hello.lane == MESH_BULK ? MESH_BULK : MESH_URGENT, f, (struct bytes){0}, f->body);
+    mesh_arrived(m, f, c->hello.lane == MESH_BULK ? MESH_BULK : MESH_URGENT);
     return true;
 }
 

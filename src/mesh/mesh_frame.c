@@ -64,7 +64,10 @@ void mesh_hello_put(struct buf *out, const struct mesh_hello *h)
     put_u64(body + 32, h->to_node);
     put_u16(body + 40, h->shard);
     put_u16(body + 42, h->shard_count);
-    mesh_frame_put(out, MESH_HELLO, MESH_NODE, bytes_of(body, sizeof body), (struct bytes){0}, true);
+    struct buf lineage = {0};
+    lineage_put(&h->lineage, &lineage);
+    mesh_frame_put(out, MESH_HELLO, MESH_NODE, bytes_of(body, sizeof body), buf_view(&lineage), true);
+    buf_deinit(&lineage);
 }
 
 enum status mesh_hello_decode(struct bytes body, struct mesh_hello *out, struct error *err)
@@ -84,7 +87,7 @@ enum status mesh_hello_decode(struct bytes body, struct mesh_hello *out, struct 
     h.to_node = reader_u64(&r);
     h.shard = reader_u16(&r);
     h.shard_count = reader_u16(&r);
-    if (!reader_done(&r) || h.lane >= MESH_HELLO_LANES || zero != 0)
+    if (!lineage_get(&r, &h.lineage) || !reader_done(&r) || h.lane >= MESH_HELLO_LANES || zero != 0)
         return error_set(err, ST_CORRUPT, "a hello of %zu bytes that makes no sense", body.n);
     memcpy(h.cluster_id, cluster.p, sizeof h.cluster_id);
     *out = h;
@@ -146,7 +149,7 @@ enum status mesh_refuse_decode(struct bytes body, enum mesh_refusal *out, char *
     size_t n = MIN(t.n, max - 1);
     for (size_t i = 0; i < n; i++) text[i] = t.p[i] >= 32 && t.p[i] < 127 ? (char)t.p[i] : '?';
     text[n] = 0;
-    *out = why == MESH_REFUSED_MISMATCH ? MESH_REFUSED_MISMATCH : MESH_REFUSED_FAULT;
+    *out = why == MESH_REFUSED_MISMATCH || why == MESH_REFUSED_FENCED ? (enum mesh_refusal)why : MESH_REFUSED_FAULT;
     return ST_OK;
 }
 

@@ -25,6 +25,7 @@
  *            32      8     node id that it wants to reach; 0: whoever is there
  *            40      2     shard of the sender
  *            42      2     its count of shards
+ *            44      n     its lineage (base/lineage.h), with no starts in it if it is not a member yet
  *
  *   refusal  0       1     enum mesh_refusal
  *            1       n     varint length, then the text for the log
@@ -37,6 +38,7 @@
 #define CAIRN_MESH_MESH_FRAME_H
 
 #include "base/bytes.h"
+#include "base/lineage.h"
 #include "base/status.h"
 #include "mesh/mesh.h"
 
@@ -44,7 +46,7 @@ enum {
     MESH_FORMAT = 1,
     MESH_MAGIC_BYTES = 8,
     MESH_HEADER_BYTES = 12,
-    MESH_HELLO_BYTES = 44,
+    MESH_HELLO_BYTES = 44, /* without the lineage */
     MESH_GREETING_BODY_MAX = 1024, /* of a frame before the hello was accepted, and of all that come back */
     MESH_KEEP_BYTES = 256 * 1024,  /* a buffer with more room than this is given back when it is empty */
 };
@@ -58,6 +60,7 @@ enum {
 enum mesh_refusal {
     MESH_REFUSED_FAULT = 1,    /* the connection is of no more use; try again soon */
     MESH_REFUSED_MISMATCH = 2, /* it will not work until someone changes something */
+    MESH_REFUSED_FENCED = 3,   /* another incarnation of the node is known: who hears this has to end */
 };
 
 /* Appends a frame whose body is head and then body. with_crc is false only between shards of a process. */
@@ -77,6 +80,7 @@ struct mesh_hello {
     uint8_t cluster_id[16];
     uint64_t from_node, to_node;
     uint16_t shard, shard_count;
+    struct lineage lineage;
 };
 
 void mesh_hello_put(struct buf *out, const struct mesh_hello *h);

@@ -5,6 +5,7 @@
  * mesh_frame.c  frames as bytes (pure)
  * mesh_peer.c   outgoing connections
  * mesh_conn.c   incoming connections, answers to calls
+ * mesh_fate.c   frames that have arrived: delivered, or disturbed by a test
  * mesh_call.c   calls: one frame there, one answer back
  * mesh_local.c  mailboxes between the shards of the process */
 #ifndef CAIRN_MESH_MESH_INTERNAL_H
@@ -62,6 +63,7 @@ struct mesh_peer {
     struct mesh *mesh;
     uint64_t node_id;
     char address[MESH_ADDRESS_MAX];
+    struct incarnation known; /* the latest that is known of it */
     struct mesh_link links[MESH_LANES];
     uint64_t rtt_ns, pings, pongs;
     uint64_t sent_frames, sent_bytes, dropped_frames, received_frames, received_bytes, reconnects;
@@ -79,6 +81,7 @@ struct mesh_mailbox; /* from this shard to another, per lane */
 
 struct mesh {
     struct mesh_options o;
+    struct lineage lineage;
     bool check_local; /* simulated: local frames are encoded and decoded in full */
     struct map peers; /* node id → mesh_peer */
     struct list conns;
@@ -88,6 +91,8 @@ struct mesh {
     size_t calls_count;
     struct list holds;
     size_t holds_count;
+    struct list delayed; /* frames; a test's */
+    size_t delayed_count;
     struct mesh **all;          /* [shard_count]; NULL until linked */
     struct mesh_mailbox *boxes; /* [shard_count * MESH_LANES] */
     struct env_task flush;
@@ -111,9 +116,17 @@ enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind,
 size_t mesh_link_queued(const struct mesh_link *l);
 void mesh_link_write(struct mesh_link *l);
 
+/* Does the peer's lineage continue what is known of it? If so it is known from now on; else the text says why not. */
+bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const char *where, char *why, size_t max);
+
 /* mesh_conn.c */
+void mesh_conns_fence(struct mesh *m, uint64_t node_id, struct incarnation known);
 void mesh_conns_free(struct mesh *m);
 void mesh_conn_answer(struct mesh *m, uint64_t conn_id, uint8_t kind, struct bytes body);
+
+/* mesh_fate.c */
+void mesh_arrived(struct mesh *m, const struct mesh_frame *f, enum mesh_lane lane); /* its endpoint is known */
+void mesh_delayed_free(struct mesh *m);
 
 /* mesh_call.c */
 void mesh_calls_free(struct mesh *m);

@@ -187,13 +187,15 @@ static void on_pong(struct mesh_link *l, struct bytes body)
 static bool on_frame(void *ctx, struct mesh_frame *f)
 {
     struct mesh_link *l = ctx;
+    struct mesh *m = l->peer->mesh;
     struct error err = {0};
     if (f->kind == MESH_REFUSE) {
-        enum mesh_refusal why;
-        char text[400];
+        enum mesh_refusal why = MESH_REFUSED_FAULT;
+        char text[700];
         if (mesh_refuse_decode(f->body, &why, text, sizeof text) != ST_OK)
             link_fail(l, false, "a refusal that makes no sense");
-        else link_fail(l, why == MESH_REFUSED_MISMATCH, text);
+        else link_fail(l, why != MESH_REFUSED_FAULT, text);
+        if (why == MESH_REFUSED_FENCED && m->o.fenced != NULL) m->o.fenced(m->o.ctx, text);
         return false;
     }
     if (l->state == LINK_GREETING && f->kind == MESH_HELLO) {
@@ -203,6 +205,11 @@ static bool on_frame(void *ctx, struct mesh_frame *f)
         if (st == ST_OK) st = mesh_hello_check(&mine, &theirs, l->peer->address, &err);
         if (st != ST_OK) {
             link_fail(l, st != ST_CORRUPT, err.text);
+            return false;
+        }
+        char why[700];
+        if (!mesh_admit(m, l->peer->node_id, &theirs.lineage, l->peer->address, why, sizeof why)) {
+            link_fail(l, true, why);
             return false;
         }
         link_ready(l);

@@ -140,6 +140,8 @@ void catalog_put_node(const struct catalog_node *n, struct buf *out)
     buf_put_u64(out, n->epoch);
     buf_put_u8(out, n->state);
     buf_put_u16(out, n->stores);
+    buf_put_u64(out, n->incarnation.boot);
+    buf_put_u64(out, n->incarnation.id);
     buf_put(out, n->uuid, 16);
     put_text(out, n->address);
 }
@@ -147,6 +149,8 @@ void catalog_put_node(const struct catalog_node *n, struct buf *out)
 bool catalog_get_node(struct reader *r, struct catalog_node *n)
 {
     *n = (struct catalog_node){.id = reader_u64(r), .epoch = reader_u64(r), .state = reader_u8(r), .stores = reader_u16(r)};
+    n->incarnation.boot = reader_u64(r);
+    n->incarnation.id = reader_u64(r);
     struct bytes uuid = reader_bytes(r, 16);
     if (uuid.n == 16) memcpy(n->uuid, uuid.p, 16);
     return get_text(r, n->address, sizeof n->address) && !r->failed && n->id != 0 && n->id < UINT64_C(1) << 48 &&

@@ -11,6 +11,7 @@
 #define CAIRN_MODEL_CATALOG_H
 
 #include "base/bytes.h"
+#include "base/lineage.h"
 #include "consensus/raft.h"
 #include "model/op.h"
 
@@ -36,6 +37,7 @@ struct catalog_node {
     uint64_t id, epoch;
     uint8_t state;
     uint16_t stores;
+    struct incarnation incarnation; /* its latest start that was told to the catalog */
     uint8_t uuid[16];
     char address[CATALOG_NAME_MAX + 1];
 };
@@ -109,8 +111,10 @@ void catalog_range(struct buf *lo, struct buf *hi);
 
 /* Bodies of ops. */
 void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_t uuid[16], const char *address,
-                     uint16_t stores, uint32_t partitions, uint8_t replicas, uint64_t retention_ms);
-void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores);
+                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas,
+                     uint64_t retention_ms);
+void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores,
+                     const struct lineage *lineage);
 void catalog_op_node_state(struct buf *out, uint64_t node_id, uint8_t state);
 /* The partition as it should be; expected_epoch guards against plans made on an older catalog. Replicas with id 0 are new. */
 void catalog_op_partition(struct buf *out, uint64_t expected_epoch, const struct catalog_partition *p);

@@ -8,22 +8,26 @@
 /* ---- bodies ---- */
 
 void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_t uuid[16], const char *address,
-                     uint16_t stores, uint32_t partitions, uint8_t replicas, uint64_t retention_ms)
+                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas,
+                     uint64_t retention_ms)
 {
     buf_put(out, cluster_id, 16);
     buf_put(out, uuid, 16);
     buf_put_lp(out, bytes_str(address));
     buf_put_u16(out, stores);
+    lineage_put(lineage, out);
     buf_put_u32(out, partitions);
     buf_put_u8(out, replicas);
     if (retention_ms != 0) buf_put_u64(out, retention_ms);
 }
 
-void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores)
+void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores,
+                     const struct lineage *lineage)
 {
     buf_put(out, uuid, 16);
     buf_put_lp(out, bytes_str(address));
     buf_put_u16(out, stores);
+    lineage_put(lineage, out);
 }
 
 void catalog_op_node_state(struct buf *out, uint64_t node_id, uint8_t state)
@@ -149,13 +153,17 @@ static enum status run_init(struct change *c, struct reader *r)
     }
     struct bytes cluster = reader_bytes(r, 16), uuid = reader_bytes(r, 16);
     bool text = read_text(r, node.address, sizeof node.address);
+    struct lineage lineage;
     node.stores = reader_u16(r);
+    bool lineage_read = lineage_get(r, &lineage);
     uint32_t partitions = reader_u32(r);
     uint8_t replicas = reader_u8(r);
     uint64_t retention_ms = reader_left(r) != 0 ? reader_u64(r) : 0;
-    if (!text || !reader_done(r) || retention_ms > CATALOG_RETENTION_MAX_MS || node.stores == 0 || node.stores > CATALOG_STORES_MAX || partitions == 0 ||
+    if (!text || !lineage_read || !reader_done(r) || retention_ms > CATALOG_RETENTION_MAX_MS || node.stores == 0 ||
+        node.stores > CATALOG_STORES_MAX || partitions == 0 ||
         partitions > SLOTS || replicas == 0 || replicas > RAFT_MEMBERS_MAX)
         return malformed(c);
+    node.incarnation = lineage_now(&lineage);
     memcpy(node.uuid, uuid.p, 16);
     memcpy(c->head.cluster_id, cluster.p, 16);
     c->head.epoch = 1;
@@ -189,9 +197,11 @@ static enum status run_join(struct change *c, struct reader *r)
     struct catalog_node node = {.state = NODE_UP};
     struct bytes uuid = reader_bytes(r, 16);
     bool text = read_text(r, node.address, sizeof node.address);
+    struct lineage lineage;
     node.stores = reader_u16(r);
-    if (!text || !reader_done(r) || node.stores == 0 || node.stores > CATALOG_STORES_MAX) return malformed(c);
+    if (!text || !lineage_get(r, &lineage) || !reader_done(r) || node.stores == 0 || node.stores > CATALOG_STORES_MAX) return malformed(c);
     memcpy(node.uuid, uuid.p, 16);
+    node.incarnation = lineage_now(&lineage);
     for (uint64_t id = 1; id < c->head.next_node; id++) { /* nodes are few, joins rare */
         struct catalog_node old;
         enum status st = read_node(c, id, &old);
@@ -212,7 +222,15 @@ static enum status run_join(struct change *c, struct reader *r)
                          (unsigned long long)id);
             return ST_OK;
         }
-        if (strcmp(old.address, node.address) != 0) {
+        enum lineage_verdict v = lineage_compare(&lineage, old.incarnation);
+        if (lineage_fenced(v)) {
+            char why[500];
+            lineage_why(&lineage, old.incarnation, why, sizeof why);
+            result_error(c->out, "DENIED node %llu is fenced off: %s", (unsigned long long)id, why);
+            return ST_OK;
+        }
+        if (v != LINEAGE_SAME || strcmp(old.address, node.address) != 0) {
+            old.incarnation = node.incarnation;
             memcpy(old.address, node.address, sizeof old.address);
             old.epoch = ++c->head.epoch;
             write_node(c, &old);

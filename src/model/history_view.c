@@ -48,6 +48,12 @@ static enum status writer_get(void *ctx, struct bytes row, struct bytes *out)
     return w->base->get(w->base->ctx, row, out);
 }
 
+static enum status writer_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    struct history_writer *w = ctx;
+    return w->base->get_front(w->base->ctx, row, out);
+}
+
 static enum status writer_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                                bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
 {
@@ -80,6 +86,7 @@ void history_writer_init(struct history_writer *w, struct op_view *base)
     *w = (struct history_writer){.view = *base, .base = base};
     w->view.ctx = w;
     w->view.get = writer_get;
+    w->view.get_front = writer_get_front;
     w->view.scan = writer_scan;
     w->view.put = writer_put;
     w->view.del = writer_del;
@@ -310,6 +317,7 @@ void history_reader_init(struct history_reader *h, struct op_view *base, hlc_t t
     h->view.ts = ts;
     h->view.as_of = true;
     h->view.get = reader_get;
+    h->view.get_front = reader_get;
     h->view.scan = reader_scan;
     h->view.put = NULL;
     h->view.del = NULL;

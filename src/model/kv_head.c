@@ -11,6 +11,7 @@
 
 #define HEAD_HAS_EXPIRY 1
 #define HEAD_FIXED_MAX  34 /* all but a string's bytes */
+_Static_assert(HEAD_FIXED_MAX <= OP_FRONT_BYTES, "kv_open_front needs all of it");
 
 bool kv_head_decode(struct bytes value, struct kv_head *out)
 {
@@ -80,14 +81,16 @@ bool kv_place(struct kv_run *run, struct kv_key *k, struct bytes key)
     return true;
 }
 
-enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
+static enum status open_head(struct kv_run *run, struct kv_key *k, struct bytes key, bool whole)
 {
     if (!kv_place(run, k, key)) return ST_STALE;
     struct bytes value;
-    enum status st = run->view->get(run->view->ctx, k->row, &value);
+    enum status st = whole ? run->view->get(run->view->ctx, k->row, &value)
+                           : run->view->get_front(run->view->ctx, k->row, &value);
     if (st == ST_NOT_FOUND) return ST_OK;
     if (st != ST_OK) return st;
     if (!kv_head_decode(value, &k->head)) return ST_CORRUPT;
+    if (!whole) k->head.text = (struct bytes){0};
     k->stored = k->head;
     k->stored.text = (struct bytes){0};
     if (kv_head_expired(&k->head, run->now_ms)) {
@@ -97,6 +100,16 @@ enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
         else k->head = (struct kv_head){0};
     }
     return ST_OK;
+}
+
+enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
+{
+    return open_head(run, k, key, true);
+}
+
+enum status kv_open_front(struct kv_run *run, struct kv_key *k, struct bytes key)
+{
+    return open_head(run, k, key, false);
 }
 
 uint64_t kv_watch_version(const struct kv_key *k)

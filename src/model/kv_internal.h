@@ -66,6 +66,9 @@ struct kv_key {
 /* Reads the key's head. An expired key is absent; if the view takes writes it is deleted here. ST_STALE if it is not in the
  * partition. */
 enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key);
+/* As kv_open, for ops that do not look at a string's bytes: head.text is empty, so nothing that needs it or the length
+ * (kv_store of the same head, kv_length) may follow. */
+enum status kv_open_front(struct kv_run *run, struct kv_key *k, struct bytes key);
 /* What WATCH remembers and EXEC compares. Of an absent key it is the (negated) version of its expired head, or time of the last
  * removal in the partition: a key that came and went in between does not look untouched. It may differ though nothing happened
  * to the key: a transaction is then aborted for nothing, which clients are ready for. */

@@ -236,7 +236,7 @@ enum status kv_op_flush(struct kv_run *run)
     struct reader r = reader_of(buf_view(f.keys));
     while (reader_left(&r) != 0) {
         struct kv_key k;
-        st = kv_open(run, &k, reader_lp(&r));
+        st = kv_open_front(run, &k, reader_lp(&r));
         if (st != ST_OK) return st;
         kv_delete(run, &k);
     }

@@ -131,6 +131,91 @@ static void test_long_strings_cost_what_they_touch(void **state)
     bench_deinit(&b);
 }
 
+struct cost {
+    uint64_t gets, scans, puts, dels, put_bytes;
+};
+
+static struct cost cost_now(const struct kv_bench *b)
+{
+    return (struct cost){b->m.gets, b->m.scans, b->m.puts, b->m.dels, b->m.put_bytes};
+}
+
+static struct cost cost_since(const struct kv_bench *b, struct cost a)
+{
+    return (struct cost){b->m.gets - a.gets, b->m.scans - a.scans, b->m.puts - a.puts, b->m.dels - a.dels,
+                         b->m.put_bytes - a.put_bytes};
+}
+
+/* Appends, writes into, and sets a bit of a string of so many bytes, and deletes it; what each cost is put into `out`. */
+static void cost_of_string(size_t bytes, struct cost out[4])
+{
+    struct kv_bench b;
+    char text[32];
+    bench_init(&b, 0, SLOTS);
+    bench_set_long(&b, "k", bytes);
+    struct cost before = cost_now(&b);
+    kv_build_key_rest(&b.body, BYTES_LIT("k"), BYTES_LIT("tail"));
+    snprintf(text, sizeof text, "%zu", bytes + 4);
+    assert_string_equal(bench_run(&b, KV_APPEND, 0), text);
+    out[0] = cost_since(&b, before);
+    before = cost_now(&b);
+    kv_build_setrange(&b.body, BYTES_LIT("k"), bytes / 2 - 50, BYTES_LIT("in the middle, over the edge of two pieces, if there is one there"));
+    assert_string_equal(bench_run(&b, KV_SETRANGE, 0), text);
+    out[1] = cost_since(&b, before);
+    before = cost_now(&b);
+    kv_build_setbit(&b.body, BYTES_LIT("k"), 8 * (bytes / 4) + 3, 1);
+    bench_run(&b, KV_SETBIT, 0);
+    out[2] = cost_since(&b, before);
+    before = cost_now(&b);
+    assert_string_equal(bench_del(&b, "k"), "1");
+    out[3] = cost_since(&b, before);
+    bench_deinit(&b);
+}
+
+/* The same operations cost the same on 1 MiB and on 64 MiB: by rows read and written, and bytes written. */
+static void test_costs_do_not_grow_with_a_string(void **state)
+{
+    static const struct cost most[] = {{3, 0, 2, 0, 70000}, {5, 0, 3, 0, 140000}, {4, 0, 2, 0, 70000}, {2, 0, 1, 1, 100}};
+    struct cost small[4], large[4];
+    cost_of_string(1 << 20, small);
+    cost_of_string(64 << 20, large);
+    for (size_t i = 0; i < ARRAY_COUNT(most); i++) {
+        if (small[i].gets != large[i].gets || small[i].scans != large[i].scans || small[i].puts != large[i].puts ||
+            small[i].dels != large[i].dels || large[i].put_bytes > small[i].put_bytes + 16)
+            fail_msg("operation %zu: %u gets, %u puts, %u bytes on 1 MiB, %u, %u, %u on 64 MiB", i, (unsigned)small[i].gets,
+                     (unsigned)small[i].puts, (unsigned)small[i].put_bytes, (unsigned)large[i].gets, (unsigned)large[i].puts,
+                     (unsigned)large[i].put_bytes);
+        if (large[i].gets > most[i].gets || large[i].scans > most[i].scans || large[i].puts > most[i].puts ||
+            large[i].dels > most[i].dels || large[i].put_bytes > most[i].put_bytes)
+            fail_msg("operation %zu: %u gets, %u scans, %u puts, %u dels, %u bytes", i, (unsigned)large[i].gets,
+                     (unsigned)large[i].scans, (unsigned)large[i].puts, (unsigned)large[i].dels, (unsigned)large[i].put_bytes);
+    }
+}
+
+static struct cost cost_of_deleting_a_hash(int fields)
+{
+    struct kv_bench b;
+    char field[16];
+    bench_init(&b, 0, SLOTS);
+    for (int i = 0; i < fields; i++) {
+        snprintf(field, sizeof field, "f%d", i);
+        bench_hset(&b, "h", field, "v");
+    }
+    struct cost before = cost_now(&b);
+    assert_string_equal(bench_del(&b, "h"), "1");
+    struct cost cost = cost_since(&b, before);
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT), fields); /* cleaned later, some at a time */
+    bench_deinit(&b);
+    return cost;
+}
+
+static void test_deleting_a_hash_costs_the_same_whatever_its_size(void **state)
+{
+    struct cost small = cost_of_deleting_a_hash(3), large = cost_of_deleting_a_hash(20000);
+    assert_memory_equal(&small, &large, sizeof small);
+    assert_true(large.gets <= 2 && large.scans == 0 && large.puts <= 1 && large.dels <= 1);
+}
+
 static void test_expiry_by_log_time(void **state)
 {
     struct kv_bench b;
@@ -686,6 +771,8 @@ int main(void)
         cmocka_unit_test(test_deleting_a_collection_touches_only_its_head),
         cmocka_unit_test(test_clean_refuses_what_lives),
         cmocka_unit_test(test_long_strings_cost_what_they_touch),
+        cmocka_unit_test(test_costs_do_not_grow_with_a_string),
+        cmocka_unit_test(test_deleting_a_hash_costs_the_same_whatever_its_size),
         cmocka_unit_test(test_expiry_by_log_time),
         cmocka_unit_test(test_changing_an_expiry_moves_its_row),
         cmocka_unit_test(test_sweep),

@@ -35,8 +35,10 @@ bool op_decode(struct bytes in, struct op *out)
         op.sequence = reader_u64(&r);
         op.resolved = reader_u64(&r);
     }
+    if (op.flags & OP_SINCE) op.since = reader_u64(&r);
     op.body = reader_bytes(&r, reader_left(&r));
-    if (r.failed || op.semantics == 0 || (op.flags & ~(OP_HAS_ID | OP_READ | OP_EVALUATE)) != 0) return false;
+    if (r.failed || op.semantics == 0 || (op.flags & ~(OP_HAS_ID | OP_READ | OP_EVALUATE | OP_SINCE)) != 0) return false;
+    if ((op.flags & OP_SINCE) && !(op.flags & OP_HAS_ID)) return false;
     if ((op.flags & OP_READ) && (op.flags & OP_EVALUATE)) return false;
     *out = op;
     return true;
@@ -52,6 +54,7 @@ static void put_header(const struct op *op, struct buf *out)
         buf_put_u64(out, op->sequence);
         buf_put_u64(out, op->resolved);
     }
+    if (op->flags & OP_SINCE) buf_put_u64(out, op->since);
 }
 
 void op_encode(const struct op *op, struct buf *out)
@@ -101,7 +104,7 @@ static enum status write_set_run(const struct op *op, struct op_view *view, stru
         struct bytes row = reader_lp(&checks), value;
         uint64_t expected = reader_u64(&checks);
         if (!row_in_partition(row, view)) return ST_STALE;
-        enum status st = view->get(view->ctx, row, &value);
+        enum status st = view->get_front(view->ctx, row, &value);
         if (st != ST_OK && st != ST_NOT_FOUND) return st;
         uint64_t found = st == ST_OK ? model->version(value, view->ts) : 0;
         if (found != expected) {
@@ -168,7 +171,7 @@ enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *o
         ASSERT(out_result->n == before);
         struct op head = *op;
         head.opcode = OPCODE_WRITE_SET;
-        head.flags = op->flags & OP_HAS_ID;
+        head.flags = op->flags & (OP_HAS_ID | OP_SINCE);
         put_header(&head, out_op);
         buf_put_varint(out_op, overlay.reads.count);
         for (const struct row_node *n = row_tree_first(&overlay.reads); n != NULL; n = row_tree_next(n)) {

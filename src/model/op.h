@@ -5,10 +5,12 @@
  * Rules:      an op reads its entry and its partition's rows, and nothing else: no clock, setting, limit, hash order or
  *             memory. Time is the entry's. The same rows and op give the same rows and result on every machine.
  * Format:     (docs/formats.md, "Ops")
- *               semantics u8 | opcode u16 | flags u8 | [session u64, sequence u64, resolved u64 if OP_HAS_ID] | body
+ *               semantics u8 | opcode u16 | flags u8 | [session u64, sequence u64, resolved u64 if OP_HAS_ID]
+ *               | [since u64 if OP_SINCE] | body
  *             An unknown semantics version or opcode stops the replica (ST_VERSION); it never skips.
  * Op ids:     session and sequence are chosen by the gateway. `resolved`: every sequence of that session below it has got its
- *             answer, so the partition's outcome window forgets those.
+ *             answer, so the partition's outcome window forgets those. `since`: a timestamp of the partition that the gateway
+ *             had been told before it made the op; so whatever was forgotten up to then can't have been this op.
  * Threading:  pure; the view's owner calls. */
 #ifndef CAIRN_MODEL_OP_H
 #define CAIRN_MODEL_OP_H
@@ -26,6 +28,7 @@ enum op_flags {
     OP_HAS_ID = 1,
     OP_READ = 2,     /* changes nothing: answered by a read, never logged */
     OP_EVALUATE = 4, /* the leader evaluates it into a write set (OPCODE_WRITE_SET) first */
+    OP_SINCE = 8,    /* with OP_HAS_ID: `since` is there; else it is 0 */
 };
 
 /* Opcodes: the high byte is the model. */
@@ -40,6 +43,7 @@ struct op {
     uint16_t opcode;
     uint8_t flags;
     uint64_t session, sequence, resolved;
+    hlc_t since;
     struct bytes body; /* borrowed */
 };
 bool op_decode(struct bytes in, struct op *out); /* false: malformed */
@@ -58,6 +62,8 @@ struct op_counters {
     hlc_t watermark;
 };
 
+#define OP_FRONT_BYTES 40
+
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all
  * are dropped if the op ends ST_NOT_READY (it is then run again once the row is in memory). */
 struct op_view {
@@ -70,6 +76,9 @@ struct op_view {
     struct op_counters *counters;
     /* ST_OK, ST_NOT_FOUND, ST_NOT_READY, or a fault of this replica (ST_CORRUPT, ST_IO). Borrowed until the next call. */
     enum status (*get)(void *ctx, struct bytes row, struct bytes *out);
+    /* As get, but only the first OP_FRONT_BYTES of the value are sure to be there: for ops that ask what a row is, not what
+     * it holds. Costs less where only the front is in memory. */
+    enum status (*get_front)(void *ctx, struct bytes row, struct bytes *out);
     /* Rows of [lo, hi), reversed if asked, until each returns false. each must not call the view. */
     enum status (*scan)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                         bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx);

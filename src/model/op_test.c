@@ -19,6 +19,12 @@ static void test_encoding(void **state)
          .flags = OP_HAS_ID | OP_EVALUATE,
          .session = UINT64_MAX,
          .body = {(const uint8_t *)"", 0}},
+        {.semantics = 1,
+         .opcode = OPCODE_KV + 1,
+         .flags = OP_HAS_ID | OP_SINCE,
+         .session = 7,
+         .since = UINT64_MAX - 1,
+         .body = {(const uint8_t *)"x", 1}},
     };
     for (size_t i = 0; i < ARRAY_COUNT(ops); i++) {
         struct buf b = {0};
@@ -31,13 +37,15 @@ static void test_encoding(void **state)
         assert_true(out.session == ops[i].session && out.sequence == ops[i].sequence &&
                     out.resolved == ops[i].resolved);
         assert_true(bytes_equal(out.body, ops[i].body));
-        size_t header = ops[i].flags & OP_HAS_ID ? 28 : 4;
+        assert_true(out.since == ops[i].since);
+        size_t header = (ops[i].flags & OP_HAS_ID ? 28 : 4) + (ops[i].flags & OP_SINCE ? 8 : 0);
         for (size_t n = 0; n < header; n++) assert_false(op_decode(bytes_of(b.p, n), &out));
         buf_deinit(&b);
     }
     struct op out;
     assert_false(op_decode(BYTES_LIT("\x00\x01\x01\x00"), &out)); /* semantics 0 */
-    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x08"), &out)); /* an unknown flag */
+    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x10"), &out)); /* an unknown flag */
+    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x08\0\0\0\0\0\0\0\0"), &out)); /* since, but no id */
     assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x06"), &out)); /* a read can't be evaluated */
 }
 

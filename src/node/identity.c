@@ -23,8 +23,10 @@ enum status identity_save(struct env *env, const char *dir, const struct identit
     buf_put(&b, id->cluster_id, 16);
     buf_put_u64(&b, id->node_id);
     buf_put_u8(&b, id->founder);
+    buf_put_u8(&b, id->opened);
     buf_put_u16(&b, id->stores);
     for (uint16_t i = 0; i < id->stores; i++) buf_put(&b, id->store_ids[i], 16);
+    lineage_put(&id->lineage, &b);
     put_u32(b.p + 8, crc32c(0, b.p + 12, b.n - 12));
     enum status st = env_exists(env, tmp) ? env_unlink(env, tmp, err) : ST_OK;
     if (st == ST_OK) st = env_file_open(env, tmp, ENV_CREATE, &f, err);
@@ -53,6 +55,7 @@ static enum status read_identity(struct bytes file, const char *path, struct ide
     memcpy(out->cluster_id, cluster.p, 16);
     out->node_id = reader_u64(&r);
     out->founder = reader_u8(&r) != 0;
+    out->opened = reader_u8(&r) != 0;
     out->stores = reader_u16(&r);
     if (r.failed || out->stores == 0 || out->stores > IDENTITY_STORES_MAX)
         return error_set(err, ST_CORRUPT, "'%s' names %u stores", path, out->stores);
@@ -60,7 +63,34 @@ static enum status read_identity(struct bytes file, const char *path, struct ide
         struct bytes id = reader_bytes(&r, 16);
         if (id.n == 16) memcpy(out->store_ids[i], id.p, 16);
     }
-    return reader_done(&r) ? ST_OK : error_set(err, ST_CORRUPT, "'%s' has a wrong length", path);
+    bool lineage = lineage_get(&r, &out->lineage);
+    return lineage && reader_done(&r) ? ST_OK : error_set(err, ST_CORRUPT, "'%s' has a wrong length", path);
+}
+
+static void see_name(void *ctx, const char *name)
+{
+    (void)name;
+    *(bool *)ctx = true;
+}
+
+/* A store that starts again as an empty one has forgotten votes and entries that others count on. */
+static enum status check_store(struct env *env, const char *dir, uint16_t store, struct error *err)
+{
+    static const char *const parts[] = {"", "/log", "/engine"};
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
+        char path[700];
+        bool any = false;
+        snprintf(path, sizeof path, "%s/store-%u%s", dir, store, parts[i]);
+        enum status st = ST_OK;
+        if (env_exists(env, path)) st = env_dir_list(env, path, see_name, &any, err);
+        if (st != ST_OK) return st;
+        if (!any)
+            return error_set(err, ST_CORRUPT,
+                             "'%s' is missing or empty, but this node has used it: what it held is lost here. Put it back as it "
+                             "was, or (cairn node remove) remove this node and join a new one with an empty directory",
+                             path);
+    }
+    return ST_OK;
 }
 
 enum status identity_open(struct env *env, const char *dir, uint16_t stores, struct identity *out, struct error *err)
@@ -72,11 +102,17 @@ enum status identity_open(struct env *env, const char *dir, uint16_t stores, str
     *out = (struct identity){0};
     snprintf(path, sizeof path, "%s/identity", dir);
     if (!env_exists(env, path)) {
+        char store[700];
+        snprintf(store, sizeof store, "%s/store-0", dir);
+        if (env_exists(env, store))
+            return error_set(err, ST_CORRUPT, "'%s' is missing, but '%s' is there: without it nobody can tell whose data this is. "
+                             "Put it back, or start with an empty directory", path, store);
         if (stores == 0 || stores > IDENTITY_STORES_MAX)
             return error_set(err, ST_INVALID, "a node has 1 to %d stores, not %u", IDENTITY_STORES_MAX, stores);
         out->stores = stores;
         env_random(env, out->uuid, 16);
         for (uint16_t i = 0; i < stores; i++) env_random(env, out->store_ids[i], 16);
+        lineage_grow(&out->lineage, env_random_u64(env));
         return identity_save(env, dir, out, err);
     }
     enum status st = env_file_open(env, path, ENV_READ, &f, err);
@@ -86,5 +122,8 @@ enum status identity_open(struct env *env, const char *dir, uint16_t stores, str
     env_file_close(f);
     if (st == ST_OK) st = read_identity(buf_view(&b), path, out, err);
     buf_deinit(&b);
-    return st;
+    for (uint16_t i = 0; st == ST_OK && out->opened && i < out->stores; i++) st = check_store(env, dir, i, err);
+    if (st != ST_OK) return st;
+    lineage_grow(&out->lineage, env_random_u64(env));
+    return identity_save(env, dir, out, err);
 }

@@ -1,8 +1,10 @@
 /* join.c - founding a cluster, joining one, and coming back.
  * SPDX-License-Identifier: Apache-2.0
  *
- * MESH_JOIN:       format u8 | uuid 16 | stores u16 | lp address
- * MESH_JOIN_REPLY: status u8 | lp text (if not ok) | cluster id 16 | node id u64 | lp catalog from 0 */
+ * MESH_JOIN:       format u8 | uuid 16 | stores u16 | lp address | lineage
+ * MESH_JOIN_REPLY: status u8 | lp text (if not ok) | cluster id 16 | node id u64 | lp catalog from 0
+ * MESH_WHO:        format u8 | cluster id 16 | node id u64 | lineage
+ * MESH_WHO_REPLY:  status u8 (ok; denied: it must not start; busy: another incarnation is heard still) | lp text */
 #include <stdio.h>
 
 #include "base/diag.h"
@@ -13,6 +15,13 @@
 
 #define JOIN_FORMAT   1
 #define JOIN_RETRY_NS (500 * NS_PER_MS)
+
+#define WHO_FORMAT     1
+#define ASKED_MAX      32u
+#define ASKS_MAX       24u
+#define ASK_NS         (400 * NS_PER_MS) /* an answer takes as long as the network; who is down mostly refuses at once */
+#define ASK_AGAIN_NS   (250 * NS_PER_MS)
+#define STILL_HEARD_NS (2 * NS_PER_S) /* the connection of a process that was killed ends at once; of a lost machine it is silent */
 
 static void open_all(struct node *n)
 {
@@ -35,6 +44,12 @@ static void joined(struct node *n, struct reader *r)
     if (r->failed || id == 0 || catalog_merge(c, delta) != ST_OK || c->epoch == 0) {
         catalog_unref(c);
         node_fail(n, ST_CORRUPT, "the answer to the request to join can't be read: is the other node of another version?");
+        return;
+    }
+    bool again = n->identity.node_id != 0; /* it asked for the catalog only */
+    if (again && (n->identity.node_id != id || memcmp(n->identity.cluster_id, cluster.p, 16) != 0)) {
+        catalog_unref(c);
+        node_fail(n, ST_DENIED, "the node given with --join belongs to another cluster than the data of this one");
         return;
     }
     memcpy(n->identity.cluster_id, cluster.p, 16);
@@ -79,11 +94,14 @@ static void on_answer(void *ctx, const struct mesh_frame *f, const char *why_not
 static void ask(struct node *n)
 {
     struct buf body = {0};
+    /* A node that has lost its copy of the catalog must not end up in another cluster than its data. */
+    if (n->identity.node_id != 0) mesh_set_self(n->shards[0].mesh, n->identity.node_id, n->identity.cluster_id);
     n->joins++;
     buf_put_u8(&body, JOIN_FORMAT);
     buf_put(&body, n->identity.uuid, 16);
     buf_put_u16(&body, n->identity.stores);
     buf_put_lp(&body, bytes_str(n->advertise));
+    lineage_put(&n->identity.lineage, &body);
     mesh_call(n->shards[0].mesh, n->join, MESH_JOIN, buf_view(&body), 5 * NS_PER_S, on_answer, n);
     buf_deinit(&body);
 }
@@ -131,14 +149,15 @@ static void join_proposed(struct request *r)
     mem_free(j);
 }
 
-static enum status read_join(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores)
+static enum status read_join(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores,
+                             struct lineage *lineage)
 {
     struct reader r = reader_of(body);
     if (reader_u8(&r) != JOIN_FORMAT) return r.failed ? ST_CORRUPT : ST_VERSION;
     struct bytes id = reader_bytes(&r, 16);
     *stores = reader_u16(&r);
     struct bytes text = reader_lp(&r);
-    if (!reader_done(&r) || text.n == 0 || text.n >= max || memchr(text.p, 0, text.n) != NULL) return ST_CORRUPT;
+    if (!lineage_get(&r, lineage) || !reader_done(&r) || text.n == 0 || text.n >= max || memchr(text.p, 0, text.n) != NULL) return ST_CORRUPT;
     memcpy(uuid, id.p, 16);
     memcpy(address, text.p, text.n);
     address[text.n] = 0;
@@ -150,8 +169,9 @@ void node_on_join(struct shard *s, const struct mesh_frame *f)
     uint8_t uuid[16];
     char address[CATALOG_NAME_MAX + 1];
     uint16_t stores;
+    struct lineage lineage;
     void *conn = mesh_hold(s->mesh, f->conn);
-    enum status st = read_join(f->body, uuid, address, sizeof address, &stores);
+    enum status st = read_join(f->body, uuid, address, sizeof address, &stores, &lineage);
     if (st != ST_OK) {
         answer(s, conn, st, BYTES_LIT("the request to join is of another version"), 0);
         return;
@@ -167,7 +187,7 @@ void node_on_join(struct shard *s, const struct mesh_frame *f)
                                   .opcode = CATALOG_JOIN,
                                   .timeout_ns = 4 * NS_PER_S,
                                   .done = join_proposed};
-    catalog_op_join(&j->request.body, uuid, address, stores);
+    catalog_op_join(&j->request.body, uuid, address, stores, &lineage);
     gate_submit(s->gate, &j->request);
 }
 
@@ -179,6 +199,12 @@ static void open_first_meta(struct node *n)
     struct raft_config first = {.epoch = 1, .count = 1};
     struct error err = {0};
     struct replica *r;
+    bool known;
+    if (host_log_replicas(n->shards[0].hosts[0], 1, &known) != 0 && !known) {
+        node_fail(n, ST_CORRUPT, "this node's copy of the catalog is missing, though there is data: start it again with --join ADDRESS "
+                                 "of another node of the cluster, which has one");
+        return;
+    }
     first.members[0] = (struct raft_member){1, store_addr(n->identity.node_id, 0), RAFT_VOTER};
     struct replica_spec spec = {.partition_id = PARTITION_META,
                                 .replica_id = 1,
@@ -198,9 +224,16 @@ struct proposal {
 static void proposal_done(struct request *r)
 {
     struct proposal *p = CONTAINER_OF(r, struct proposal, request);
-    if (r->status != ST_OK) {
+    struct reader in = reader_of(r->result);
+    struct result result;
+    p->node->init_proposed = r->status == ST_OK && r->opcode == CATALOG_INIT;
+    if (r->status != ST_OK) /* once more: an op that was applied after all is answered EXISTS */
         diag(DIAG_WARN, "node.proposal_failed status=%s why=\"%s\"", status_name(r->status), r->err.text);
-        p->node->init_proposed = false; /* once more: an op that was applied after all is answered EXISTS */
+    else if (r->opcode == CATALOG_JOIN && result_next(&in, &result) && result.tag == 'e' && result.bytes.n > 7 &&
+             memcmp(result.bytes.p, "DENIED ", 7) == 0) {
+        char text[500];
+        snprintf(text, sizeof text, "%.*s", (int)result.bytes.n - 7, (const char *)result.bytes.p + 7);
+        node_fail(p->node, ST_DENIED, text);
     }
     buf_deinit(&r->body);
     mem_free(p);
@@ -219,15 +252,16 @@ static void propose_init(struct node *n)
 {
     struct request *r = proposal_new(n, CATALOG_INIT, NS_PER_S);
     catalog_op_init(&r->body, n->identity.cluster_id, n->identity.uuid, n->advertise, n->identity.stores,
-                    n->options.partitions, n->options.replicas, n->options.retention_ns / NS_PER_MS);
+                    &n->identity.lineage, n->options.partitions, n->options.replicas,
+                    n->options.retention_ns / NS_PER_MS);
     gate_submit(n->shards[0].gate, r);
 }
 
-/* The address that others know may be an old one. */
-static void propose_address(struct node *n)
+/* This start, and the address, which may be another than before. */
+static void propose_start(struct node *n)
 {
     struct request *r = proposal_new(n, CATALOG_JOIN, 5 * NS_PER_S);
-    catalog_op_join(&r->body, n->identity.uuid, n->advertise, n->identity.stores);
+    catalog_op_join(&r->body, n->identity.uuid, n->advertise, n->identity.stores, &n->identity.lineage);
     gate_submit(n->shards[0].gate, r);
 }
 
@@ -247,7 +281,14 @@ static void on_found_timer(struct env_timer *timer)
         return;
     }
     const struct catalog_node *self = catalog_node(c, n->identity.node_id);
-    if (self != NULL && strcmp(self->address, n->advertise) != 0) propose_address(n);
+    if (self != NULL && strcmp(self->address, n->advertise) == 0 &&
+        lineage_compare(&n->identity.lineage, self->incarnation) == LINEAGE_SAME)
+        return;
+    if (!n->init_proposed) {
+        n->init_proposed = true;
+        propose_start(n);
+    }
+    env_timer_start(&n->found_timer, 500 * NS_PER_MS);
 }
 
 /* All stores are open. */
@@ -270,17 +311,154 @@ static struct catalog *founders_catalog(const struct node *n)
     return c;
 }
 
+/* ---- coming back: may this start be? ---- */
+
+/* Of the catalog that this node knew last: those who hold meta first, for they hear the reports of all. */
+static size_t choose_asked(const struct node *n, const struct catalog *c, const char *out[ASKED_MAX])
+{
+    size_t count = 0;
+    const struct catalog_node *self = catalog_node(c, n->identity.node_id);
+    if (self != NULL && strcmp(self->address, n->advertise) != 0 && strcmp(self->address, n->listen) != 0)
+        out[count++] = self->address; /* is the original of this directory still there? */
+    for (int meta = 1; meta >= 0; meta--) {
+        for (size_t i = 0; i < c->node_count && count < ASKED_MAX; i++) {
+            const struct catalog_partition *p = catalog_partition(c, PARTITION_META);
+            bool holds = false;
+            for (size_t k = 0; p != NULL && k < p->count; k++)
+                holds = holds || store_addr_node(p->replicas[k].store) == c->nodes[i].id;
+            if (holds == (meta == 1) && c->nodes[i].state == NODE_UP && &c->nodes[i] != self) out[count++] = c->nodes[i].address;
+        }
+    }
+    return count;
+}
+
+static void ask_others(struct node *n);
+
+static void come_back(struct node *n)
+{
+    struct catalog *c = n->ask_catalog;
+    n->ask_catalog = NULL;
+    node_make_control(n, c);
+    catalog_unref(c);
+    open_all(n);
+}
+
+static void asked_all(struct node *n)
+{
+    if (n->fenced) return;
+    if (!n->ask_busy) {
+        come_back(n);
+    } else if (n->asks < ASKS_MAX) {
+        env_timer_start(&n->ask_timer, ASK_AGAIN_NS);
+    } else {
+        n->fenced = true;
+        node_fail(n, ST_DENIED, n->ask_text);
+    }
+}
+
+static void on_who_answer(void *ctx, const struct mesh_frame *f, const char *why_not)
+{
+    struct node *n = ctx;
+    (void)why_not; /* who can't be asked now refuses later, if there is a reason to */
+    n->asks_out--;
+    if (n->stopping) return;
+    if (f != NULL && f->kind == MESH_WHO_REPLY && !n->fenced) {
+        struct reader r = reader_of(f->body);
+        uint8_t status = reader_u8(&r);
+        struct bytes text = reader_lp(&r);
+        if (status == ST_BUSY || status == ST_DENIED)
+            snprintf(n->ask_text, sizeof n->ask_text, "%.*s", (int)MIN(text.n, sizeof n->ask_text - 1), (const char *)text.p);
+        if (status == ST_BUSY) n->ask_busy = true;
+        if (status == ST_DENIED) {
+            n->fenced = true;
+            node_fail(n, ST_DENIED, n->ask_text);
+        }
+    }
+    if (n->asks_out == 0) asked_all(n);
+}
+
+static void on_ask_timer(struct env_timer *timer) { ask_others(CONTAINER_OF(timer, struct node, ask_timer)); }
+
+static void ask_others(struct node *n)
+{
+    const char *asked[ASKED_MAX];
+    struct buf body = {0};
+    size_t count = choose_asked(n, n->ask_catalog, asked);
+    n->asks++;
+    n->ask_busy = false;
+    buf_put_u8(&body, WHO_FORMAT);
+    buf_put(&body, n->identity.cluster_id, 16);
+    buf_put_u64(&body, n->identity.node_id);
+    lineage_put(&n->identity.lineage, &body);
+    n->asks_out = (unsigned)count;
+    for (size_t i = 0; i < count; i++)
+        mesh_call(n->shards[0].mesh, asked[i], MESH_WHO, buf_view(&body), ASK_NS, on_who_answer, n);
+    if (count == 0) asked_all(n);
+    buf_deinit(&body);
+}
+
+/* What this node knows of a node that wants to start. */
+static enum status judge_start(struct shard *s, uint64_t node_id, const struct lineage *lineage, char *why, size_t max)
+{
+    struct node *n = s->node;
+    struct incarnation now = lineage_now(lineage), own = lineage_now(&n->identity.lineage);
+    const struct catalog_node *known = s->catalog != NULL ? catalog_node(s->catalog, node_id) : NULL;
+    if (node_id == n->identity.node_id) {
+        if (now.boot == own.boot && now.id == own.id) return ST_OK; /* it called itself */
+        snprintf(why, max, "node %llu runs already, at %s: the data directory given is a copy of that node's. Two processes with "
+                 "one identity would break every promise; to have another node, join one with an empty directory",
+                 (unsigned long long)node_id, n->advertise);
+        return ST_DENIED;
+    }
+    if (known != NULL && lineage_fenced(lineage_compare(lineage, known->incarnation))) {
+        lineage_why(lineage, known->incarnation, why, max);
+        return ST_DENIED;
+    }
+    if (mesh_hears_other(s->mesh, node_id, now, STILL_HEARD_NS)) {
+        snprintf(why, max, "another process runs as node %llu: the node at %s hears it still. Is the data directory a copy?",
+                 (unsigned long long)node_id, n->advertise);
+        return ST_BUSY;
+    }
+    return ST_OK;
+}
+
+void node_on_who(struct shard *s, const struct mesh_frame *f)
+{
+    struct reader r = reader_of(f->body);
+    struct lineage lineage;
+    struct buf body = {0};
+    char why[500] = "";
+    enum status st = ST_OK;
+    uint8_t format = reader_u8(&r);
+    struct bytes cluster = reader_bytes(&r, 16);
+    uint64_t node_id = reader_u64(&r);
+    if (format != WHO_FORMAT || !lineage_get(&r, &lineage) || !reader_done(&r)) st = ST_VERSION;
+    else if (memcmp(cluster.p, s->node->identity.cluster_id, 16) == 0)
+        st = judge_start(s, node_id, &lineage, why, sizeof why);
+    buf_put_u8(&body, (uint8_t)st);
+    buf_put_lp(&body, bytes_str(why));
+    mesh_answer(s->mesh, f->conn, MESH_WHO_REPLY, buf_view(&body));
+    buf_deinit(&body);
+}
+
 void node_found_or_join(struct node *n)
 {
     struct error err = {0};
     struct catalog *c = NULL;
     env_timer_init(n->shards[0].loop, &n->join_timer, on_join_timer);
     env_timer_init(n->shards[0].loop, &n->found_timer, on_found_timer);
+    env_timer_init(n->shards[0].loop, &n->ask_timer, on_ask_timer);
     if (n->identity.node_id == 0 && n->join[0] != 0) {
         env_timer_start(&n->join_timer, 1);
         return;
     }
     enum status st = control_load(n->env, n->dir, &c, &err);
+    if (st == ST_NOT_FOUND && n->identity.node_id != 0 && n->join[0] != 0) { /* moved away, because it was damaged */
+        env_timer_start(&n->join_timer, 1);
+        return;
+    }
+    if (st == ST_NOT_FOUND && n->identity.node_id != 0 && !n->identity.founder)
+        st = error_set(&err, ST_CORRUPT, "'%s/catalog' is missing: start again with --join ADDRESS of another node to fetch it", n->dir);
     if (st == ST_NOT_FOUND) st = ST_OK;
     if (st == ST_OK && n->identity.node_id == 0) {
         n->identity.node_id = 1;
@@ -297,13 +475,16 @@ void node_found_or_join(struct node *n)
         gate_set_self(n->shards[0].gate, n->identity.node_id);
         gate_set_catalog(n->shards[0].gate, c);
     }
-    node_make_control(n, c);
-    catalog_unref(c);
-    open_all(n);
+    n->ask_catalog = c;
+    const struct catalog_node *self = catalog_node(c, n->identity.node_id);
+    if (self != NULL) lineage_trim(&n->identity.lineage, self->incarnation);
+    if (c->epoch == 0) come_back(n);
+    else ask_others(n);
 }
 
 void node_stop_joining(struct node *n)
 {
     env_timer_stop(&n->join_timer);
     env_timer_stop(&n->found_timer);
+    env_timer_stop(&n->ask_timer);
 }

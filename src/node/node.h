@@ -11,6 +11,7 @@
 #define CAIRN_NODE_NODE_H
 
 #include "env/env.h"
+#include "mesh/mesh.h"
 #include "replica/host.h"
 
 struct node;
@@ -28,12 +29,15 @@ struct node_options {
     size_t clients_max;    /* of the whole node */
     size_t value_bytes_max;
     uint64_t request_timeout_ns;
+    uint64_t accept_loss;  /* host_options.accept_loss */
     uint8_t log_level; /* enum diag_level; told to the process's sink only when it is changed while running */
     struct host_limits limits;
     /* All partitions of the default table have a leader and this node can serve. Once. May be NULL. */
     void (*ready)(void *ctx);
     /* The node can't go on: the process should end with this text. */
     void (*failed)(void *ctx, enum status st, const char *text);
+    /* Disturbs single frames of the mesh (mesh_options.fate). NULL, but in the simulator. */
+    enum mesh_fate (*frame_fate)(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns);
     void (*stopped)(void *ctx); /* node_stop is done: the loops may be stopped */
     void *ctx;
 };

@@ -8,6 +8,7 @@
  * POST /api/tables/retention?value=TIME   of the default table
  * GET  /api/checkpoints, POST /api/checkpoints   lists them, makes one
  * GET  /api/settings, POST /api/settings?name=…&value=…
+ * What changes something is refused if it may come from a web page of another site (http_guard.h).
  * Errors are {"error": "…"}: what is wrong and what to do. */
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "node/node_pages.h"
 #include "node/settings.h"
 #include "table/place.h"
+#include "wire/http/http_guard.h"
 
 #define JSON_TYPE    "application/json"
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
@@ -455,10 +457,37 @@ static void not_allowed(struct http_exchange *x, struct bytes path)
     answer_error(x, 405, text);
 }
 
+static bool address_has_host(const char *address, struct bytes host)
+{
+    char text[HTTP_FIELD_MAX + 1];
+    snprintf(text, sizeof text, "%.*s", (int)MIN(host.n, (size_t)HTTP_FIELD_MAX), (const char *)host.p);
+    return address[0] != 0 && bytes_equal_nocase(http_host_name(bytes_str(address)), text);
+}
+
+/* The names that nodes listen on or are told to be known by. */
+static bool known_host(void *ctx, struct bytes host)
+{
+    struct shard *s = ctx;
+    bool found = address_has_host(s->node->listen, host) || address_has_host(s->node->advertise, host);
+    for (size_t i = 0; s->catalog != NULL && i < s->catalog->node_count && !found; i++)
+        found = address_has_host(s->catalog->nodes[i].address, host);
+    return found;
+}
+
+/* false: the answer is given. */
+static bool may_change(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    struct error err = {0};
+    enum status st = http_guard(r, known_host, s, &err);
+    if (st != ST_OK) answer_error(x, st == ST_INVALID ? 415 : 403, err.text);
+    return st == ST_OK;
+}
+
 void node_http(void *ctx, struct http_exchange *x, const struct http_request *r)
 {
     struct shard *s = ctx;
     bool known = false, head = strcmp(r->method, "HEAD") == 0;
+    if (!head && strcmp(r->method, "GET") != 0 && !may_change(s, x, r)) return;
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
         if (!bytes_equal(r->path, bytes_str(routes[i].path))) continue;
         known = true;

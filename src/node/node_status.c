@@ -201,6 +201,9 @@ static void put_replicas(struct json *j, const struct node_report *r)
             json_put_u64(j, "lease_left_ms", p->lease_left_ns / NS_PER_MS);
             json_put_bool(j, "suspect", p->suspect);
             json_put_text(j, "stopped", p->stopped ? p->stopped_text : NULL);
+            json_put_u64(j, "rebuilds", p->rebuilds);
+            json_put_text(j, "damaged", p->lost_text[0] != 0 ? p->lost_text : NULL);
+            json_put_bool(j, "only_copy_damaged", p->lost);
             put_followers(j, p);
             json_end_object(j);
         }

@@ -62,6 +62,10 @@ static const struct setting rows[] = {
      GIB},
     {"disk-reserve", NULL, "SIZE", NULL, "free disk below which writes are refused", SETTING_SIZE, false,
      NODE(limits.log.reserve_bytes), 0, 1024 * GIB},
+    {"accept-loss", NULL, "PARTITION", "nothing",
+     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, when "
+     "there is nothing to repair it from",
+     SETTING_TEXT, false, OWN(accept_loss)},
     {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse",
      SETTING_LEVEL, true, NODE(log_level), DIAG_DEBUG, DIAG_ERROR},
 };
@@ -460,6 +464,10 @@ enum status settings_check(struct settings *s, struct error *err)
     if (s->node.limits.log.segment_bytes * 2 > s->node.limits.log.bytes_max)
         return error_set(err, ST_INVALID,
                          "--log-segment is more than half of --log-max: the log needs at least two files");
+    s->node.accept_loss = ACCEPT_LOSS_ALL;
+    if (s->accept_loss[0] == 0) s->node.accept_loss = 0;
+    else if (strcmp(s->accept_loss, "all") != 0 && (!parse_number(s->accept_loss, &s->node.accept_loss) || s->node.accept_loss == 0))
+        return error_set(err, ST_INVALID, "--accept-loss %s is neither the number of a partition nor 'all'", s->accept_loss);
     s->node.limits.rows_dirty_bytes_max = s->node.limits.rows_bytes_max / 2;
     s->node.dir = s->dir;
     s->node.listen = s->listen;

@@ -7,7 +7,8 @@
 #include "node/node_internal.h"
 #include "table/place.h"
 
-#define TICK_NS (50 * NS_PER_MS)
+#define TICK_NS    (50 * NS_PER_MS)
+#define REPEAT_MAX 1024u /* leaders said again a second */
 
 struct replica *shard_replica(struct shard *s, uint64_t partition_id)
 {
@@ -25,6 +26,8 @@ static void deliver(void *ctx, const struct mesh_frame *f)
     struct shard *s = ctx;
     if (f->kind == MESH_JOIN) {
         node_on_join(s, f);
+    } else if (f->kind == MESH_WHO) {
+        if (s->index == 0 && f->conn != NULL) node_on_who(s, f);
     } else if (f->endpoint == MESH_NODE) {
         if (s->node->control != NULL && s->index == 0) control_deliver(s->node->control, f);
     } else if (f->endpoint >= MESH_SHARD) {
@@ -34,6 +37,12 @@ static void deliver(void *ctx, const struct mesh_frame *f)
         if (f->endpoint % s->node->shard_count == s->index && at < s->host_count && s->hosts[at] != NULL)
             host_deliver(s->hosts[at], f);
     }
+}
+
+static enum mesh_fate frame_fate(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    const struct node_options *o = &((struct shard *)ctx)->node->options;
+    return o->frame_fate(o->ctx, f, out_delay_ns);
 }
 
 /* ---- connections ---- */
@@ -61,9 +70,51 @@ static void on_mesh(void *ctx, struct env_stream *stream, struct bytes first)
     mesh_accept(s->mesh, stream, first);
 }
 
+/* A round of the Redis doors: from shard to shard, so that one thread has it at a time; then back to who asked. */
+struct round_trip {
+    struct resp_round *round;
+    uint16_t asker;
+};
+
+static void round_back(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    t->round->done(t->round);
+    mem_free(t);
+}
+
+static void round_here(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    if (s->resp != NULL) t->round->visit(t->round, s->resp);
+    if (s->index + 1 < s->node->shard_count) node_on_shard(s->node, s->index + 1, round_here, t);
+    else node_on_shard(s->node, t->asker, round_back, t);
+}
+
+static void go_round(void *ctx, struct resp_round *round)
+{
+    struct shard *s = ctx;
+    struct round_trip t = {round, s->index};
+    node_on_shard(s->node, 0, round_here, mem_copy(&t, sizeof t));
+}
+
 static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
 static void http_left(void *ctx) { left(ctx, PORT_HTTP); }
 static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
+
+static void mesh_fenced(void *ctx, const char *text)
+{
+    struct shard *s = ctx;
+    node_fail(s->node, ST_DENIED, text);
+}
+
+/* The catalog, or whoever else, knows of a start of this node that the directory here does not come from. */
+static void node_fenced(struct node *n, struct incarnation known)
+{
+    char why[400];
+    lineage_why(&n->identity.lineage, known, why, sizeof why);
+    node_fail(n, ST_DENIED, why);
+}
 
 /* ---- what replicas tell ---- */
 
@@ -71,17 +122,32 @@ static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
 struct led_news {
     uint64_t partition_id, term;
     store_addr_t leader;
-    bool led, known;
-    struct raft_config config;
+    bool led;
+    struct raft_config config; /* if led */
 };
 
 static void hear_led(struct shard *s, void *arg)
 {
     struct led_news *news = arg;
-    if (news->known) gate_leader(s->gate, news->partition_id, news->leader);
+    gate_leader(s->gate, news->partition_id, news->leader, news->term, true);
     if (s->index == 0 && s->node->control != NULL)
         control_led(s->node->control, news->partition_id, news->led, news->term, news->leader, &news->config);
     mem_free(news);
+}
+
+static void tell_led(struct shard *s, struct replica *r, const struct replica_info *info)
+{
+    struct node *n = s->node;
+    struct led_news news = {.partition_id = info->partition_id,
+                            .term = info->raft.term,
+                            .leader = replica_leader_store(r),
+                            .led = info->raft.role == RAFT_LEADER};
+    /* A change of members counts once it is committed and applied. */
+    if (news.led && info->raft.config_committed) news.config = *info->raft.config;
+    else news.led = false;
+    for (uint16_t i = 0; i < n->shard_count; i++)
+        if (i == s->index) hear_led(s, mem_copy(&news, sizeof news));
+        else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
 }
 
 static void on_replica_changed(void *ctx, struct replica *r)
@@ -90,18 +156,29 @@ static void on_replica_changed(void *ctx, struct replica *r)
     struct node *n = s->node;
     struct replica_info info;
     replica_info(r, &info);
-    struct led_news news = {.partition_id = info.partition_id,
-                            .term = info.raft.term,
-                            .leader = replica_leader_store(r),
-                            .led = info.raft.role == RAFT_LEADER,
-                            .known = true};
-    /* A change of members counts once it is committed and applied. */
-    if (news.led && info.raft.config_committed) news.config = *info.raft.config;
-    else news.led = false;
-    for (uint16_t i = 0; i < n->shard_count; i++)
-        if (i == s->index) hear_led(s, mem_copy(&news, sizeof news));
-        else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
+    tell_led(s, r, &info);
     if (info.partition_id == PARTITION_META && n->control != NULL) control_meta_changed(n->control);
+}
+
+/* Says again who leads, some replicas at a time: what a gate has been made to believe otherwise meanwhile, or a control that
+ * began later, does not stay so. A replica that does not know, or has stopped, has nothing to say. */
+static void repeat_leaders(struct shard *s)
+{
+    size_t at = 0, told = 0;
+    for (size_t k = 0; k < s->host_count; k++) {
+        struct replica *r;
+        for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r); at++) {
+            struct replica_info info;
+            if (at < s->leaders_at) continue;
+            if (told++ == REPEAT_MAX) {
+                s->leaders_at = at;
+                return;
+            }
+            replica_info(r, &info);
+            if (!info.stopped && replica_leader_store(r) != 0) tell_led(s, r, &info);
+        }
+    }
+    s->leaders_at = 0;
 }
 
 static void on_host_failed(void *ctx, enum status st, const char *text)
@@ -123,6 +200,7 @@ static enum status open_store(struct shard *s, uint16_t store, struct host **out
                                    .node_id = n->identity.node_id,
                                    .store = store,
                                    .limits = &n->options.limits,
+                                   .accept_loss = n->options.accept_loss,
                                    .changed = on_replica_changed,
                                    .failed = on_host_failed,
                                    .ctx = s};
@@ -133,11 +211,23 @@ static enum status open_store(struct shard *s, uint16_t store, struct host **out
     return st;
 }
 
+/* The first time, the identity has to say that the stores were opened before anything is promised in their name. */
 static void hear_opened(struct shard *s, void *unused)
 {
     (void)unused;
     struct node *n = s->node;
-    if (++n->opened == n->shard_count) node_founded(n);
+    struct error err = {0};
+    if (++n->opened != n->shard_count || n->stopping) return;
+    if (!n->identity.opened) {
+        n->identity.opened = true;
+        enum status st = identity_save(n->env, n->dir, &n->identity, &err);
+        if (st != ST_OK) {
+            node_fail(n, st, err.text);
+            return;
+        }
+    }
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_go, NULL);
+    node_founded(n);
 }
 
 static void reconcile_replicas(struct shard *s);
@@ -158,9 +248,15 @@ void shard_open_stores(struct shard *s, void *unused)
             return;
         }
     }
+    node_on_shard(n, 0, hear_opened, NULL);
+}
+
+void shard_go(struct shard *s, void *unused)
+{
+    (void)unused;
+    if (s->node->stopping) return;
     s->opened = true;
     reconcile_replicas(s);
-    node_on_shard(n, 0, hear_opened, NULL);
 }
 
 /* ---- the catalog ---- */
@@ -228,6 +324,15 @@ static void reconcile_replicas(struct shard *s)
     s->strangers_dropped = true;
 }
 
+/* Does the catalog still name a copy on this node, if only to be removed? */
+static bool holds_copies(const struct catalog *c, uint64_t node_id)
+{
+    for (size_t i = 0; i < c->partition_count; i++)
+        for (size_t k = 0; k < c->partitions[i].count; k++)
+            if (store_addr_node(c->partitions[i].replicas[k].store) == node_id) return true;
+    return false;
+}
+
 void shard_set_catalog(struct shard *s, void *arg)
 {
     struct catalog *c = arg;
@@ -236,11 +341,17 @@ void shard_set_catalog(struct shard *s, void *arg)
     s->strangers_dropped = false;
     /* Removed ones too: they have to be told. */
     for (size_t i = 0; i < c->node_count; i++)
-        if (c->nodes[i].id != s->node->identity.node_id) mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
+        if (c->nodes[i].id != s->node->identity.node_id) {
+            mesh_set_peer(s->mesh, c->nodes[i].id, c->nodes[i].address);
+            mesh_set_incarnation(s->mesh, c->nodes[i].id, c->nodes[i].incarnation);
+        }
     gate_set_catalog(s->gate, c);
     reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
-    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED)
+    if (s->index == 0 && self != NULL && lineage_fenced(lineage_compare(&s->node->identity.lineage, self->incarnation)))
+        node_fenced(s->node, self->incarnation);
+    /* Until its groups have left it behind its copies count: entries may be on it and on one more only. */
+    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED && !holds_copies(c, self->id))
         node_fail(s->node, ST_DENIED, "this node was removed from the cluster: to use the machine again, start it with an empty "
                                       "data directory");
 }
@@ -292,6 +403,15 @@ struct stats_news {
     struct shard_stats stats;
 };
 
+/* The first copy here that can't serve because its log is damaged, for /health. */
+static void add_lost(struct shard_stats *t, const struct replica_info *info)
+{
+    if (info->lost_text == NULL || t->lost++ != 0) return;
+    snprintf(t->lost_text, sizeof t->lost_text, "partition %llu: %s; %s", (unsigned long long)info->partition_id, info->lost_text,
+             info->lost ? "there is no other copy. Put the file back as it was, or accept the loss (--accept-loss)"
+                        : "it waits for the other copies");
+}
+
 static void hear_stats(struct shard *s, void *arg)
 {
     struct stats_news *news = arg;
@@ -311,9 +431,9 @@ static void tell_stats(struct shard *s)
         add_host_stats(&news.stats, s->hosts[k]);
         for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r);) {
             struct replica_info info;
-            if (!replica_leads(r)) continue;
             replica_info(r, &info);
-            if (info.table == TABLE_CATALOG) continue;
+            add_lost(&news.stats, &info);
+            if (info.raft.role != RAFT_LEADER || info.table == TABLE_CATALOG) continue;
             news.stats.keys += (uint64_t)info.counters.keys;
             news.stats.expires += (uint64_t)info.counters.expires;
         }
@@ -334,6 +454,7 @@ static void on_tick(struct env_timer *timer)
     if (now >= s->stats_ns) {
         s->stats_ns = now + NS_PER_S;
         tell_stats(s);
+        if (s->opened && !s->node->stopping) repeat_leaders(s);
     }
     env_timer_start(&s->tick, TICK_NS);
 }
@@ -365,6 +486,7 @@ void shard_open_doors(struct shard *s)
     resp.client_id_first = s->index + 1u;
     resp.client_id_step = n->shard_count;
     resp.left = resp_left;
+    resp.go_round = go_round;
     resp.ctx = s;
     resp_door_config_value_max(&resp, n->options.value_bytes_max);
     s->resp = resp_door_new(&resp);
@@ -385,14 +507,19 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
     struct mesh_options mesh = {.loop = loop,
                                 .shard = index,
                                 .shard_count = n->shard_count,
+                                .semantics_oldest = 1,
+                                .semantics_newest = OP_SEMANTICS,
                                 .queue_bytes_max = {64 << 20, 64 << 20},
-                                .frame_bytes_max = 640u << 20,
+                                .frame_bytes_max = n->options.limits.pending_bytes_max + (16u << 20), /* any entry fits */
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,
+                                .fate = n->options.frame_fate != NULL ? frame_fate : NULL,
                                 .left = mesh_left,
+                                .fenced = mesh_fenced,
                                 .ctx = s};
     s->mesh = mesh_new(&mesh);
+    mesh_set_lineage(s->mesh, &n->identity.lineage);
     struct gate_options gate = {.loop = loop,
                                 .mesh = s->mesh,
                                 .shard = index,

@@ -10,6 +10,8 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
+#define QUIET_NS (100 * NS_PER_MS) /* between ticks of a store where nothing happens */
+
 void host_limits_default(struct host_limits *l)
 {
     *l = (struct host_limits){
@@ -27,9 +29,11 @@ void host_limits_default(struct host_limits *l)
                 .bytes_max = 256 << 20,
                 .batch_bytes_max = 8 << 20,
                 .reserve_bytes = 64 << 20},
-        .rows_bytes_max = 48 << 20,
-        .rows_dirty_bytes_max = 24 << 20,
-        .engine_cache_bytes = 64 << 20,
+        .rows_bytes_max = 192 << 20,
+        .rows_dirty_bytes_max = 96 << 20,
+        .write_rows = 512,
+        .write_bytes = 512 << 10,
+        .engine_cache_bytes = 32 << 20,
         .engine_write_buffer_bytes = 32 << 20,
         .batch_bytes_max = 256 << 10,
         .batch_ops_max = 512,
@@ -49,6 +53,7 @@ void host_limits_default(struct host_limits *l)
         .stall_ns = 2 * NS_PER_S,
         .sweep_ns = NS_PER_S,
         .scrub_ns = 600 * NS_PER_S,
+        .window_sessions_max = WINDOW_SESSIONS_MAX,
         .wake_per_tick = 64,
     };
 }
@@ -73,6 +78,10 @@ void host_wake(struct replica *r)
     if (h->closing || r->dropped) return;
     if (!link_linked(&r->busy)) list_push_back(&h->busy, &r->busy);
     env_defer(h->loop, &h->turn);
+    h->woken = true;
+    if (!h->quiet) return;
+    h->quiet = false;
+    env_timer_start(&h->tick, h->tick_ns);
 }
 
 void host_applied(struct replica *r)
@@ -198,7 +207,9 @@ static void on_turn(struct env_task *task)
     list_init(&now);
     for (struct link *k; (k = list_pop_front(&h->busy)) != NULL;) list_push_back(&now, k);
     for (struct link *k; (k = list_pop_front(&now)) != NULL;) replica_turn(CONTAINER_OF(k, struct replica, busy));
-    flush_rows(h);
+    struct rows_stats rows;
+    rows_stats(h->rows, &rows);
+    if (rows.dirty >= h->limits.write_rows || rows.dirty_bytes >= h->limits.write_bytes) flush_rows(h);
 }
 
 /* ---- the clock's limit ---- */
@@ -314,7 +325,8 @@ static void look_for_stall(struct host *h, uint64_t now)
     }
 }
 
-static void tick_replica(struct host *h, struct replica *r, uint64_t now)
+/* Returns when the replica needs the next tick. */
+static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
 {
     if (raft_deadline(r->raft) <= now) {
         raft_tick(r->raft, host_now(h));
@@ -326,9 +338,11 @@ static void tick_replica(struct host *h, struct replica *r, uint64_t now)
         !list_empty(&r->waits) || !list_empty(&r->reads))
         host_wake(r);
     snapshot_tick(r, now);
+    rebuild_tick(r, now);
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
+    return r->jobs != 0 || r->receive != NULL ? now : raft_deadline(r->raft);
 }
 
 static void on_tick(struct env_timer *timer)
@@ -343,14 +357,25 @@ static void on_tick(struct env_timer *timer)
         for (size_t i = 0; i < n; i++) send_beat(h, &beats[i]);
         if (n < ARRAY_COUNT(beats)) break;
     }
+    struct log_stats log;
+    log_stats(h->log, &log);
+    uint64_t started = log_sync_started_ns(h->log);
+    liveness_sync_took(&h->liveness, MAX(log.sync_ns_last, started != 0 && started < now ? now - started : 0));
     check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
+    flush_rows(h);
     now = host_now(h); /* the rafts may have seen a later time than the one above */
-    for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
+    uint64_t next = liveness_next_ns(&h->liveness, now);
+    for (size_t i = 0; host_each_replica(h, &i, &r);) next = MIN(next, tick_replica(h, r, now));
     prefetch_pump(h);
     host_flush_if_due(h, now);
-    env_timer_start(&h->tick, MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS));
+    /* Nothing happened and nothing is due: so the next tick is when something is, or after QUIET_NS. */
+    h->quiet = !h->woken && h->snapshots == 0 && !h->engine_busy && list_empty(&h->dropped) && list_empty(&h->lost) &&
+               log_sync_started_ns(h->log) == 0;
+    h->woken = false;
+    uint64_t wait = h->quiet ? MIN(MAX(next, now + NS_PER_MS) - now, QUIET_NS) : h->tick_ns;
+    env_timer_start(&h->tick, wait);
 }
 
 void host_step_down_all(struct host *h, const char *reason)
@@ -418,6 +443,7 @@ enum status host_open(const struct host_options *options, struct host **out, str
     liveness_init(&h->liveness, &live, log_bound(h->log));
     stage_init(&h->stage, h->rows);
     h->flushed_ns = host_now(h);
+    h->tick_ns = MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS);
     env_timer_init(h->loop, &h->tick, on_tick);
     raise_limit(h);
     env_timer_start(&h->tick, 1);
@@ -470,22 +496,40 @@ void host_free(struct host *h)
 
 /* ---- messages ---- */
 
+/* A follower still promises itself to a replica that is not here (any more): it can't be leading in that term, now or later,
+ * so the promise is given back at once instead of lasting as long as this store lives. */
+static void release_removed(struct host *h, uint64_t partition_id, const struct raft_message *m)
+{
+    struct raft_message release;
+    if (!raft_release_removed(m, &release)) return;
+    buf_clear(&h->message);
+    buf_put_u64(&h->message, partition_id);
+    raft_message_encode(&release, &h->message);
+    send_frame(h, store_addr_node(release.to_store), store_addr_store(release.to_store), buf_view(&h->message));
+    h->stats.releases++;
+}
+
 static void on_raft(struct host *h, const struct mesh_frame *f)
 {
     struct raft_message m;
     struct error err = {0};
     struct entry *entries[1024];
     if (f->body.n < 8) return;
-    struct replica *r = host_replica(h, get_u64(f->body.p));
-    if (r == NULL || r->stopped || h->failed) return;
+    uint64_t partition_id = get_u64(f->body.p);
+    struct replica *r = host_replica(h, partition_id);
+    if (h->failed || (r != NULL && r->stopped && !r->fenced)) return;
     if (raft_message_decode(bytes_of(f->body.p + 8, f->body.n - 8), &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) {
         diag(DIAG_WARN, "raft.bad_message from=%llu why=\"%s\"", (unsigned long long)f->from_node, err.text);
         return;
     }
     /* What was meant for another replica of the partition (an earlier one here) is not for this one. */
-    if (m.to == r->replica_id && store_addr_node(m.from_store) == f->from_node) {
+    if (m.to_store != h->self || store_addr_node(m.from_store) != f->from_node) {
+        /* misdirected */
+    } else if (r != NULL && m.to == r->replica_id) {
         raft_step(r->raft, host_now(h), &m);
         host_wake(r);
+    } else {
+        release_removed(h, partition_id, &m);
     }
     for (uint32_t i = 0; i < m.entry_count; i++) entry_unref(entries[i]);
 }

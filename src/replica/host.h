@@ -4,7 +4,8 @@
  * Purpose:    opens a store, finds its replicas, moves messages between them and the mesh, and does, once a turn, what
  *             their rafts ask for, so that all replicas of a store share one log batch, one engine batch and few frames.
  * Order:      in a turn: proposals are closed, entries and votes go to the log, requests and appends leave at once;
- *             committed entries are applied and answered; the rows of whole entries reach the engine in one batch. What must
+ *             committed entries are applied and answered. The rows of whole entries reach the engine in one batch, once they
+ *             are many, or with the tick: until the engine flushes, only the log makes them durable anyway. What must
  *             be durable first (votes, acknowledgements) leaves when the log says so.
  * Threading:  the store's shard; blocking work runs on the host's workers.
  * Errors:     a failed log, or an engine that can't write or read, stops the host (host_failed): its leaders step down,
@@ -28,6 +29,8 @@ struct host_limits {
     struct raft_limits raft;
     struct log_limits log;
     uint64_t rows_bytes_max, rows_dirty_bytes_max;
+    uint32_t write_rows;            /* dirty rows: they are written to the engine; else with the tick. Few large batches: what */
+    uint32_t write_bytes;           /* is written often (applied rows, windows, hot keys) goes once a batch. Bounds its time. */
     uint64_t engine_cache_bytes, engine_write_buffer_bytes;
     uint32_t batch_bytes_max;       /* ops of one entry */
     uint32_t batch_ops_max;
@@ -43,9 +46,12 @@ struct host_limits {
     uint64_t stall_ns;              /* a sync that takes longer: give up leadership */
     uint64_t sweep_ns;              /* between looks for expired keys and garbage; 0: never */
     uint64_t scrub_ns;              /* between scrubs of a partition; 0: never */
+    uint32_t window_sessions_max;   /* WINDOW_SESSIONS_MAX: part of the replicated state, smaller only in the simulator */
     uint32_t wake_per_tick;         /* groups woken at a time when a store is lost */
 };
 void host_limits_default(struct host_limits *l);
+
+#define ACCEPT_LOSS_ALL UINT64_MAX
 
 struct host_options {
     struct env_loop *loop;
@@ -55,6 +61,7 @@ struct host_options {
     uint64_t node_id;
     uint16_t store;
     const struct host_limits *limits;
+    uint64_t accept_loss; /* the partition whose damaged log is to be taken as it is; 0: none; ACCEPT_LOSS_ALL: any */
     /* A replica changed its role, leader or configuration, or (partition 1) applied something. */
     void (*changed)(void *ctx, struct replica *r);
     void (*failed)(void *ctx, enum status st, const char *text);
@@ -83,6 +90,8 @@ enum status host_open_replica(struct host *h, const struct replica_spec *spec, s
 void host_drop_replica(struct host *h, uint64_t partition_id);
 struct replica *host_replica(const struct host *h, uint64_t partition_id); /* NULL: none here */
 bool host_each_replica(const struct host *h, size_t *at, struct replica **out);
+/* How many replicas the log knows of; is this one among them? */
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known);
 /* Does the log know replicas that are not open? Drops them: call once the catalog is known to be current. */
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx);
 
@@ -125,7 +134,8 @@ struct host_stats {
     struct engine_stats engine;
     struct rows_stats rows;
     uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
-        snapshots_installed, duplicates_answered, conflicts, scrubs, scrub_mismatches, engine_busy, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
+        snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
+        engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -59,6 +59,13 @@ struct replica {
     struct list prefetches;    /* of entries appended and not applied (prefetch.c) */
     bool stopped;
     char stopped_text[256];
+    bool fenced; /* stopped because its rows are wrong; its log is not: it votes and acknowledges, and asks for other rows */
+    uint32_t rebuilds; /* asked for since it was fenced */
+    uint64_t rebuild_at_ns;
+    struct {
+        uint64_t replica_id, until_ns;
+    } unfit[RAFT_MEMBERS_MAX]; /* leader: who told that it is fenced, and so can't lead */
+    char damage_text[256]; /* what was found wrong with its log when it was opened; "": nothing */
     uint64_t durable_applied;  /* as of the last flush */
 
     /* apply reads entries that raft no longer has in memory */
@@ -127,6 +134,8 @@ struct host {
     struct list after;
     struct env_task turn;
     struct env_timer tick;
+    uint64_t tick_ns;
+    bool woken, quiet; /* a replica was woken since the last tick; the next tick is far */
     unsigned held_back; /* replicas whose batch is */
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
@@ -191,7 +200,15 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
 void replica_run_reads(struct replica *r);
 void replica_run_waits(struct replica *r);
 void replica_sweep(struct replica *r, uint64_t now);
+/* rebuild.c */
+void replica_fence(struct replica *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void rebuild_load(struct replica *r, struct bytes text); /* at opening: it was fenced */
+void rebuild_tick(struct replica *r, uint64_t now);
+void rebuild_asked(struct replica *r, uint64_t by, uint64_t applied, bool wants); /* leader */
+bool rebuild_unfit(const struct replica *r, uint64_t replica_id, uint64_t now);   /* leader */
+void rebuild_done(struct replica *r); /* a snapshot has replaced the rows */
 /* scrub.c */
+void scrub_send(struct host *h, store_addr_t to_store, struct replica *r, uint64_t to, const struct scrub_report *p, uint8_t verdict);
 bool scrub_apply(struct replica *r, const struct entry *e); /* false: not now, the entry stays to be applied */
 void scrub_on_frame(struct host *h, const struct mesh_frame *f);
 void scrub_tick(struct replica *r, uint64_t now);

@@ -1,5 +1,7 @@
 /* host_replica.c - opening the replicas of a store from log and engine, and dropping them.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
 #include "base/diag.h"
 #include "base/mem.h"
 #include "replica/host_internal.h"
@@ -55,6 +57,13 @@ static enum status load_state(struct host *h, struct replica *r, struct error *e
     if (!ours) return drop_rows(h, r, err);
     load_windows(h, r);
     r->durable_applied = r->applied;
+    row_system(&key, r->partition_id, SYSTEM_FENCE, BYTES_LIT(""));
+    st = engine_get(h->engine, buf_view(&key), ENGINE_DISK, &value, err);
+    buf_deinit(&key);
+    if (st == ST_NOT_FOUND) return ST_OK;
+    if (st != ST_OK) return st;
+    rebuild_load(r, value.bytes);
+    engine_value_release(&value);
     return ST_OK;
 }
 
@@ -76,13 +85,44 @@ static enum status load_entries(struct host *h, struct replica *r, uint64_t from
     return ST_OK;
 }
 
+/* What is gone, for people. The file's part of it is unknown if an earlier start found it and the file has left the log. */
+static void describe_damage(struct host *h, struct replica *r, const struct log_replica *on_disk)
+{
+    const char *where = log_damage(h->log);
+    char gone[96] = "all that it held is gone";
+    if (on_disk != NULL && on_disk->claimed_index > on_disk->last_index)
+        snprintf(gone, sizeof gone, "entries %llu to %llu are gone", (unsigned long long)on_disk->last_index + 1,
+                 (unsigned long long)on_disk->claimed_index);
+    else if (on_disk != NULL)
+        snprintf(gone, sizeof gone, "entries after %llu may be gone", (unsigned long long)on_disk->last_index);
+    snprintf(r->damage_text, sizeof r->damage_text,
+             "the log of store %u is damaged (%.100s): %s", h->options.store, where[0] != 0 ? where : "found at an earlier start", gone);
+}
+
+/* The operator has said that what is gone is gone: the log counts as it is. */
+static void accept_loss(struct host *h, struct replica *r, struct raft_state *state)
+{
+    diag(DIAG_WARN, "replica.loss_accepted partition=%llu replica=%llu why=\"%s\"", (unsigned long long)r->partition_id,
+         (unsigned long long)r->replica_id, r->damage_text);
+    log_clear_suspect(h->log, r->replica_id);
+    state->suspect = state->damaged = false;
+    r->damage_text[0] = 0;
+}
+
 static enum status open_raft(struct host *h, struct replica *r, const struct replica_spec *spec, struct error *err)
 {
     const struct log_replica *on_disk = log_replica(h->log, r->replica_id);
+    const struct log_replica *unknown = log_replica(h->log, 0);
     struct raft_state state = {.applied = r->applied, .commit = r->applied, .config = r->applied_config, .last_ts = r->applied_ts};
-    if (r->applied == 0 && on_disk == NULL && spec->first_config != NULL) state.config = *spec->first_config;
     if (r->applied == 0 && r->applied_config.count == 0 && spec->first_config != NULL)
         r->applied_config = state.config = *spec->first_config;
+    if (on_disk == NULL && unknown != NULL) {
+        /* Records are gone and nothing says whose: this replica may have had some. As new it could vote a second time, and
+         * a partition's first replica would take itself for the only voter of an empty group. */
+        state.suspect = true;
+        state.damaged = unknown->damaged;
+        log_mark_suspect(h->log, r->replica_id, unknown->damaged);
+    }
     if (on_disk != NULL) {
         state.term = on_disk->term;
         state.vote = on_disk->vote;
@@ -104,6 +144,9 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         state.base_term = r->applied_term;
         if (on_disk == NULL) state.term = r->applied_term; /* restored from a checkpoint */
     }
+    if (state.damaged) describe_damage(h, r, on_disk);
+    if (state.damaged && (h->options.accept_loss == r->partition_id || h->options.accept_loss == ACCEPT_LOSS_ALL))
+        accept_loss(h, r, &state);
     struct raft_options options = {.group_id = r->partition_id,
                                    .replica_id = r->replica_id,
                                    .store = h->self,
@@ -111,6 +154,7 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
                                    .liveness = &h->liveness,
                                    .seed = env_random_u64(h->env)};
     r->raft = raft_new(&options, &state, host_now(h));
+    if (r->fenced) raft_set_unfit(r->raft, true);
     enum status st = load_entries(h, r, state.base_index + 1, last, err);
     if (st == ST_OK) raft_start(r->raft, host_now(h));
     return st;
@@ -245,6 +289,15 @@ void host_reap_dropped(struct host *h)
         link_remove(k);
         start_drop(h, r);
     }
+}
+
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known)
+{
+    const struct log_replica *on_disk;
+    size_t n = 0;
+    *out_known = false;
+    for (size_t i = 0; log_each_replica(h->log, &i, &on_disk); n++) *out_known = *out_known || on_disk->replica_id == replica_id;
+    return n;
 }
 
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx)

@@ -86,14 +86,14 @@ static void forget(struct host *h, struct prefetch *p)
 static enum status view_get(void *ctx, struct bytes row, struct bytes *out)
 {
     struct host *h = ctx;
-    return rows_get(h->rows, row, out);
+    return rows_get_front(h->rows, row, out); /* a head is all in its front; what else apply needs it fetches itself */
 }
 
 static void want(void *ctx, struct bytes lo, struct bytes hi, bool more)
 {
     struct prefetch *p = ctx;
     struct bytes value;
-    if (hi.n == 0 && rows_get(p->r->host->rows, lo, &value) != ST_NOT_READY) return;
+    if (hi.n == 0 && rows_get_front(p->r->host->rows, lo, &value) != ST_NOT_READY) return;
     buf_put_lp(&p->wanted, lo);
     buf_put_lp(&p->wanted, hi);
     buf_put_u8(&p->wanted, more);

@@ -26,6 +26,7 @@ void replica_encode_applied(const struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.expires);
     buf_put_u64(out, (uint64_t)r->counters.garbage);
     buf_put_u64(out, r->counters.last_delete);
+    buf_put_u64(out, r->windows.forgotten);
     if (history) {
         buf_put_u64(out, r->counters.retention_ms);
         buf_put_u64(out, r->counters.watermark);
@@ -47,6 +48,7 @@ bool replica_load_applied(struct replica *r, struct bytes row)
     r->counters.expires = (int64_t)reader_u64(&in);
     r->counters.garbage = (int64_t)reader_u64(&in);
     r->counters.last_delete = reader_u64(&in);
+    r->windows.forgotten = reader_u64(&in);
     r->counters.retention_ms = format == APPLIED_FORMAT_HISTORY ? reader_u64(&in) : 0;
     r->counters.watermark = format == APPLIED_FORMAT_HISTORY ? reader_u64(&in) : 0;
     r->last_ts = r->applied_ts;
@@ -110,7 +112,7 @@ struct replica *replica_new(struct host *h, const struct replica_spec *spec)
                           .deadline_ns = UINT64_MAX,
                           .retain_index = UINT64_MAX,
                           .read_id_next = 1};
-    windows_init(&r->windows);
+    windows_init(&r->windows, h->limits.window_sessions_max);
     list_init(&r->pending);
     list_init(&r->flights);
     list_init(&r->reads);
@@ -209,10 +211,6 @@ static void role_changed(struct replica *r)
 {
     struct raft_view view;
     raft_view(r->raft, &view);
-    diag(DIAG_INFO, "raft.role node=%llu partition=%llu replica=%llu term=%llu role=%s leader=%llu",
-         (unsigned long long)r->host->options.node_id, (unsigned long long)r->partition_id,
-         (unsigned long long)r->replica_id, (unsigned long long)view.term, raft_role_name(view.role),
-         (unsigned long long)view.leader);
     if (view.role == RAFT_LEADER) {
         if (r->led_term != view.term) {
             if (r->led_term != 0) replica_lost_leadership(r); /* lost and won again between two turns */
@@ -294,10 +292,18 @@ void replica_info(const struct replica *r, struct replica_info *out)
                                  .slot_hi = r->slot_hi,
                                  .counters = r->counters,
                                  .stopped = r->stopped,
-                                 .stopped_text = r->stopped_text};
+                                 .stopped_text = r->stopped_text,
+                                 .rebuilds = r->rebuilds};
     raft_view(r->raft, &out->raft);
     out->raft.applied = r->applied;
     if (out->raft.role == RAFT_LEADER) out->leases_until_ns = raft_lease_until(r->raft);
+    if (!out->raft.damaged || out->raft.leader != 0 || r->damage_text[0] == 0) return;
+    out->lost_text = r->damage_text;
+    out->lost = true;
+    for (size_t i = 0; i < out->raft.config->count; i++)
+        if (out->raft.config->members[i].replica_id != r->replica_id &&
+            (out->raft.config->members[i].roles & (RAFT_VOTER | RAFT_VOTER_OUT)))
+            out->lost = false;
 }
 
 enum status replica_scan(struct replica *r, struct bytes lo, struct bytes hi,
@@ -387,7 +393,7 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
         return;
     }
     if (preferred != 0 && preferred != r->replica_id && now >= r->transfer_retry_ns &&
-        config_has_role(view.config, preferred, RAFT_VOTER)) {
+        config_has_role(view.config, preferred, RAFT_VOTER) && !rebuild_unfit(r, preferred, now)) {
         const struct raft_member *m = raft_config_find(view.config, preferred);
         const struct liveness_peer *peer = liveness_peer(&r->host->liveness, m->store);
         struct raft_progress p;

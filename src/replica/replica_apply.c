@@ -23,7 +23,7 @@ struct applying {
     struct op *ops;              /* those already run: ids to undo or settle */
     size_t ran;
     uint32_t *ends; /* of each result in results */
-    uint64_t duplicates;
+    uint64_t duplicates, forgotten;
     hlc_t last_ts;
 };
 
@@ -70,7 +70,7 @@ static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
     struct bytes known;
     size_t at = results->n;
     if ((op->flags & OP_HAS_ID) && !MUTATION("window_ignored")) {
-        switch (windows_find(&r->windows, op->session, op->sequence, &known)) {
+        switch (windows_find(&r->windows, op->session, op->sequence, op->since, &known)) {
         case WINDOW_NEW: break;
         case WINDOW_KNOWN:
             buf_put_bytes(results, known);
@@ -79,6 +79,11 @@ static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
             return ST_OK;
         case WINDOW_TOO_OLD:
             result_error(results, "UNKNOWN the outcome of this write is not kept any more: its id is too old");
+            op->flags &= (uint8_t)~OP_HAS_ID;
+            return ST_OK;
+        case WINDOW_FORGOTTEN:
+            result_forgotten(results, r->windows.forgotten);
+            a->forgotten++;
             op->flags &= (uint8_t)~OP_HAS_ID;
             return ST_OK;
         }
@@ -137,12 +142,14 @@ static enum status run_ops(struct applying *a, const struct entry *e)
 static void commit_ops(struct applying *a, const struct entry *e)
 {
     struct replica *r = a->r;
+    a->stage->cold = !replica_leads(r);
     stage_commit(a->stage);
     r->counters = a->counters;
     settle(a, e);
     r->last_ts = MAX(r->last_ts, a->last_ts);
     r->host->stats.ops_applied += a->ran;
     r->host->stats.duplicates_answered += a->duplicates;
+    r->host->stats.forgotten_refused += a->forgotten;
     replica_answer_entry(r, e, a->results, a->ends, a->ran);
 }
 
@@ -231,7 +238,7 @@ static void run_off(struct replica *r, const struct entry *e)
     o->e = entry_new(e->kind, e->index, e->term, e->ts, entry_data(e));
     o->disk.engine = h->engine;
     stage_init(&o->stage, h->rows);
-    o->stage.base_get = disk_view_get;
+    o->stage.base_get = o->stage.base_get_front = disk_view_get;
     o->stage.base_scan = disk_view_scan;
     o->stage.base_ctx = &o->disk;
     o->a = (struct applying){.r = r, .stage = &o->stage, .results = &o->results};
@@ -261,7 +268,7 @@ static bool applied_entry(struct replica *r, const struct entry *e, enum status 
         replica_stop(r, "entry %llu has ops of a version this build does not know: upgrade this node",
                      (unsigned long long)e->index);
     else if (st == ST_CORRUPT)
-        replica_stop(r, "entry %llu can't be read, or met a row that can't", (unsigned long long)e->index);
+        replica_fence(r, "entry %llu can't be read, or met a row that can't", (unsigned long long)e->index);
     else if (st != ST_OK)
         host_fail(r->host, st, "reading rows failed");
     if (st != ST_OK || r->stopped) return false;

@@ -9,6 +9,7 @@
 #include "replica/host_internal.h"
 
 #define EVALUATE_TRIES_MAX 64
+#define READ_FETCHES       4 /* of single rows for one read; then a worker reads all that it needs */
 
 static void finish(struct replica_request *q, enum status st, bool maybe, struct bytes result)
 {
@@ -381,6 +382,8 @@ static void disk_read_done(struct env_job *job)
     struct replica *r = d->replica;
     r->jobs--;
     engine_snapshot_release(r->host->engine, d->disk.snapshot);
+    if (d->status == ST_CORRUPT && !r->dropped && !r->host->closing)
+        replica_fence(r, "a row that was read can't be: %s", d->disk.err.text);
     if (d->request != NULL) {
         /* The snapshot was taken after the read was confirmed, so it may be answered whatever happened since. */
         if (d->status == ST_OK) finish(d->request, ST_OK, false, buf_view(&d->result));
@@ -411,6 +414,7 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
                                .ts = ts,
                                .counters = &d->counters,
                                .get = disk_view_get,
+                               .get_front = disk_view_get,
                                .scan = disk_view_scan};
     buf_put_bytes(&d->op_copy, q->op);
     d->job = (struct env_job){.run = disk_read_run, .done = disk_read_done};
@@ -420,37 +424,89 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     return true;
 }
 
-void replica_run_reads(struct replica *r)
+/* A read that waits for a row to be fetched. It has been confirmed, so rows applied later may answer it, too. */
+struct row_read {
+    struct replica *replica;
+    struct replica_request *request;
+    hlc_t ts;
+    unsigned fetches;
+};
+
+static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, unsigned fetches);
+
+static void read_fetched(void *ctx)
+{
+    struct row_read w = *(struct row_read *)ctx;
+    struct replica *r = w.replica;
+    mem_free(ctx);
+    r->jobs--;
+    if (r->dropped || r->stopped || r->installing) {
+        finish(w.request, ST_NOT_LEADER, false, (struct bytes){0});
+    } else if (!serve_read(r, w.request, MAX(w.ts, r->applied_ts), w.fetches)) {
+        if (!replica_leads(r)) {
+            finish(w.request, ST_NOT_LEADER, false, (struct bytes){0});
+        } else { /* the engine refuses: with the others, later */
+            list_push_back(&r->reads, &w.request->link);
+            map_set(&r->reads_by_id, w.request->index, w.request);
+            host_wake(r);
+        }
+    }
+}
+
+/* A row that is missing is fetched into memory; what needs more is read on a worker from a snapshot of the engine. */
+static bool fetch_for_read(struct replica *r, struct replica_request *q, hlc_t ts, unsigned fetches)
 {
     struct host *h = r->host;
+    if (h->stage.missing_hi.n != 0 || fetches == READ_FETCHES) return read_from_disk(r, q, ts);
+    struct row_read *w = mem_alloc(sizeof *w);
+    *w = (struct row_read){r, q, ts, fetches + 1};
+    if (rows_fetch(h->rows, buf_view(&h->stage.missing), read_fetched, w) != ST_OK) {
+        mem_free(w);
+        return read_from_disk(r, q, ts);
+    }
+    r->jobs++;
+    h->stats.reads_fetched++;
+    return true;
+}
+
+/* Answers the read, or has it under way. False: it can't be served now. */
+static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, unsigned fetches)
+{
+    struct op op;
+    struct op_view view;
+    struct op_counters counters;
+    struct buf result = {0};
+    bool done = true;
+    enum status st = op_decode(q->op, &op) && (op.flags & OP_READ) ? ST_OK : ST_INVALID;
+    if (st == ST_OK && q->read_ts != 0) st = allow_read_at(r, q->read_ts);
+    if (q->read_ts != 0) ts = q->read_ts;
+    if (st == ST_NOT_READY) {
+        done = false; /* it is of a time still to come */
+    } else if (st == ST_OK) {
+        applied_view(r, ts, &counters, &view);
+        st = run_read(&op, &view, q->read_ts, &result);
+        if (st == ST_NOT_READY) done = fetch_for_read(r, q, ts, fetches);
+    }
+    if (st != ST_NOT_READY) {
+        r->host->stats.reads_index++;
+        finish(q, st, false, buf_view(&result));
+    }
+    buf_deinit(&result);
+    return done;
+}
+
+void replica_run_reads(struct replica *r)
+{
     struct link *next;
     for (struct link *k = list_first(&r->reads); k != NULL; k = next) {
         struct replica_request *q = CONTAINER_OF(k, struct replica_request, link);
         next = list_next(&r->reads, k);
         if (q->deadline_ns == 0 || r->applied < q->deadline_ns - 1) continue;
-        struct op op;
-        struct op_view view;
-        struct op_counters counters;
-        struct buf result = {0};
-        enum status st = op_decode(q->op, &op) && (op.flags & OP_READ) ? ST_OK : ST_INVALID;
-        if (st == ST_OK && q->read_ts != 0) st = allow_read_at(r, q->read_ts);
-        hlc_t ts = q->read_ts != 0 ? q->read_ts : read_timestamp(r);
-        bool refused = st != ST_OK, moved = false;
-        if (!refused) {
-            applied_view(r, ts, &counters, &view);
-            st = run_read(&op, &view, q->read_ts, &result);
-            moved = st == ST_NOT_READY && read_from_disk(r, q, ts);
-        }
-        bool waits = st == ST_NOT_READY && !refused && !moved;
-        if (!waits) {
-            link_remove(&q->link);
-            map_remove(&r->reads_by_id, q->index);
-        }
-        if (!waits && !moved) {
-            h->stats.reads_index++;
-            finish(q, st, false, buf_view(&result));
-        }
-        buf_deinit(&result);
+        link_remove(&q->link);
+        map_remove(&r->reads_by_id, q->index);
+        if (serve_read(r, q, q->read_ts != 0 ? q->read_ts : read_timestamp(r), 0)) continue;
+        list_push_front(&r->reads, &q->link); /* it waits, behind this loop's back */
+        map_set(&r->reads_by_id, q->index, q);
     }
 }
 

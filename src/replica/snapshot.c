@@ -8,8 +8,9 @@
  *           two leaves an applied row ahead of the log, which opening repairs (host.c).
  * Chunk:    partition u64 | from u64 | to u64 (replica ids) | snapshot id u64 | sequence u32 | flags u8 | in the first:
  *           header | rows: lp key, lp value, …
- * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | last delete u64 | [retention u64, watermark u64:
- *           with flag 4] | lp config | varint sessions | (session u64, lp window row) by rising session
+ * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | last delete u64 | forgotten u64 |
+ *           [retention u64, watermark u64: with flag 4] | lp config | varint sessions |
+ *           (session u64, lp window row) by rising session
  * Ack:      partition u64 | from u64 | to u64 | snapshot id u64 | sequence u32 | status u8 */
 #include <stdlib.h>
 
@@ -171,6 +172,7 @@ static void put_header(struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.expires);
     buf_put_u64(out, (uint64_t)r->counters.garbage);
     buf_put_u64(out, r->counters.last_delete);
+    buf_put_u64(out, r->windows.forgotten);
     if (has_history(r)) {
         buf_put_u64(out, r->counters.retention_ms);
         buf_put_u64(out, r->counters.watermark);
@@ -334,6 +336,7 @@ static bool read_header(struct snapshot_receive *s, struct reader *in, bool hist
     s->counters.expires = (int64_t)reader_u64(in);
     s->counters.garbage = (int64_t)reader_u64(in);
     s->counters.last_delete = reader_u64(in);
+    s->windows.forgotten = reader_u64(in);
     if (history) {
         s->counters.retention_ms = reader_u64(in);
         s->counters.watermark = reader_u64(in);
@@ -422,7 +425,7 @@ static void installed(struct snapshot_receive *s)
     }
     windows_deinit(&r->windows);
     r->windows = s->windows;
-    windows_init(&s->windows);
+    windows_init(&s->windows, h->limits.window_sessions_max);
     map_deinit(&r->windows_dirty);
     r->applied_dirty = false;
     r->applied = s->index;
@@ -437,11 +440,20 @@ static void installed(struct snapshot_receive *s)
     /* Unless the log came to have the snapshot's last entry meanwhile, it starts anew after it. */
     if (raft_term_at(r->raft, s->index) != s->term) log_reset(h->log, r->replica_id, s->index, s->term);
     raft_restored(r->raft, host_now(h), s->index, s->term, &s->config, s->ts);
+    rebuild_done(r);
     h->stats.snapshots_installed++;
     buf_deinit(&lo);
     buf_deinit(&hi);
     buf_deinit(&key);
     buf_deinit(&id);
+}
+
+/* A fenced replica takes any state at or after its own that its log goes on from. */
+static bool wanted(const struct snapshot_receive *s)
+{
+    const struct replica *r = s->replica;
+    if (raft_snapshot_wanted(r->raft, s->index, s->term)) return true;
+    return r->fenced && s->index >= r->applied && raft_term_at(r->raft, s->index) == s->term;
 }
 
 static void receive_next(struct snapshot_receive *s);
@@ -484,7 +496,7 @@ static void receive_next(struct snapshot_receive *s)
     if (c->flags & CHUNK_LAST) {
         /* No dirty row of the old state may reach the engine after the new one. */
         struct error err = {0};
-        if (!raft_snapshot_wanted(r->raft, s->index, s->term)) {
+        if (!wanted(s)) {
             ack(s, c->sequence, ACK_INSTALLED);
             receive_free(s);
             return;
@@ -505,7 +517,7 @@ static struct snapshot_receive *receive_new(struct replica *r, uint64_t from, st
     struct snapshot_receive *s = mem_zalloc(sizeof *s);
     *s = (struct snapshot_receive){.replica = r, .from = from, .from_store = from_store, .id = id};
     list_init(&s->chunks);
-    windows_init(&s->windows);
+    windows_init(&s->windows, r->host->limits.window_sessions_max);
     row_range(&s->lo, &s->hi, r->table, r->slot_lo, r->slot_hi);
     row_system(&s->applied_key, r->partition_id, SYSTEM_APPLIED, BYTES_LIT(""));
     r->receive = s;
@@ -521,6 +533,7 @@ static void encode_new_applied(struct snapshot_receive *s)
                             .applied_term = s->term,
                             .applied_ts = s->ts,
                             .counters = s->counters,
+                            .windows = {.forgotten = s->windows.forgotten},
                             .applied_config = s->config};
     replica_encode_applied(&as_of, &s->applied_row);
 }
@@ -532,7 +545,7 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
     uint32_t sequence = reader_u32(&in);
     uint8_t flags = reader_u8(&in);
     struct replica *r = host_replica(h, partition);
-    if (in.failed || (flags & ~CHUNK_FLAGS) != 0 || r == NULL || r->replica_id != to || r->stopped) return;
+    if (in.failed || (flags & ~CHUNK_FLAGS) != 0 || r == NULL || r->replica_id != to || (r->stopped && !r->fenced)) return;
     struct snapshot_receive *s = r->receive;
     if (flags & CHUNK_FIRST) {
         store_addr_t from_store = replica_leader_store(r);
@@ -544,7 +557,7 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
             return;
         }
         encode_new_applied(s);
-        if (s->index <= r->applied || !raft_snapshot_wanted(r->raft, s->index, s->term)) { /* it has come here another way */
+        if ((s->index <= r->applied && !r->fenced) || !wanted(s)) { /* it has come here another way */
             ack(s, sequence, ACK_INSTALLED);
             receive_free(s);
             return;

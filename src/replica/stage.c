@@ -9,6 +9,11 @@
 
 static enum status rows_base_get(void *ctx, struct bytes row, struct bytes *out) { return rows_get(ctx, row, out); }
 
+static enum status rows_base_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    return rows_get_front(ctx, row, out);
+}
+
 static enum status rows_base_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                                   bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
 {
@@ -17,7 +22,11 @@ static enum status rows_base_scan(void *ctx, struct bytes lo, struct bytes hi, b
 
 void stage_init(struct stage *o, struct rows *rows)
 {
-    *o = (struct stage){.rows = rows, .base_get = rows_base_get, .base_scan = rows_base_scan, .base_ctx = rows};
+    *o = (struct stage){.rows = rows,
+                        .base_get = rows_base_get,
+                        .base_get_front = rows_base_get_front,
+                        .base_scan = rows_base_scan,
+                        .base_ctx = rows};
 }
 
 void stage_deinit(struct stage *o)
@@ -86,22 +95,29 @@ static struct stage_row *find_or_add(struct stage *o, struct bytes key)
     return r;
 }
 
-static enum status view_get(void *ctx, struct bytes row, struct bytes *out)
+static enum status get(struct stage *o, struct bytes row, struct bytes *out,
+                       enum status (*base_get)(void *ctx, struct bytes row, struct bytes *out))
 {
-    struct stage *o = ctx;
     const struct stage_row *r = find(o, row);
     if (r != NULL) {
         if (r->deleted) return ST_NOT_FOUND;
         *out = value_of(o, r);
         return ST_OK;
     }
-    enum status st = o->base_get(o->base_ctx, row, out);
+    enum status st = base_get(o->base_ctx, row, out);
     if (st == ST_NOT_READY) {
         buf_clear(&o->missing);
         buf_clear(&o->missing_hi);
         buf_put_bytes(&o->missing, row);
     }
     return st;
+}
+
+static enum status view_get(void *ctx, struct bytes row, struct bytes *out) { return get(ctx, row, out, ((struct stage *)ctx)->base_get); }
+
+static enum status view_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    return get(ctx, row, out, ((struct stage *)ctx)->base_get_front);
 }
 
 static void view_put(void *ctx, struct bytes row, struct bytes value)
@@ -190,7 +206,7 @@ static enum status view_scan(void *ctx, struct bytes lo, struct bytes hi, bool r
 
 void stage_view(struct stage *o, bool writable, struct op_view *out)
 {
-    *out = (struct op_view){.ctx = o, .get = view_get, .scan = view_scan};
+    *out = (struct op_view){.ctx = o, .get = view_get, .get_front = view_get_front, .scan = view_scan};
     if (writable) {
         out->put = view_put;
         out->del = view_del;
@@ -202,6 +218,7 @@ void stage_commit(struct stage *o)
     for (size_t i = 0; i < o->count; i++) {
         const struct stage_row *r = &o->list[i];
         if (r->deleted) rows_delete(o->rows, key_of(o, r));
+        else if (o->cold) rows_put_cold(o->rows, key_of(o, r), value_of(o, r));
         else rows_put(o->rows, key_of(o, r), value_of(o, r));
     }
     stage_clear(o);

@@ -24,8 +24,10 @@ struct stage {
     uint32_t *index; /* open addressing over list, +1; 0 is free */
     size_t index_cap;
     struct buf missing, missing_hi;
+    bool cold; /* the copy serves no reads: what is written makes room for others first */
     /* What lies below; the table of rows, unless it is set to something else. */
     enum status (*base_get)(void *ctx, struct bytes row, struct bytes *out);
+    enum status (*base_get_front)(void *ctx, struct bytes row, struct bytes *out);
     enum status (*base_scan)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                              bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx);
     void *base_ctx;

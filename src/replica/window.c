@@ -3,6 +3,7 @@
 #include "replica/window.h"
 
 #include "base/mem.h"
+#include "base/mutation.h"
 #include "base/status.h"
 #include "model/result.h"
 
@@ -20,7 +21,11 @@ struct window {
     size_t count, cap;
 };
 
-void windows_init(struct windows *w) { *w = (struct windows){0}; }
+void windows_init(struct windows *w, uint32_t sessions_max)
+{
+    ASSERT(sessions_max > 0 && sessions_max <= WINDOW_SESSIONS_MAX);
+    *w = (struct windows){.sessions_max = sessions_max};
+}
 
 static void window_free(struct window *s)
 {
@@ -49,11 +54,10 @@ static size_t lower_bound(const struct window *s, uint64_t sequence)
     return lo;
 }
 
-enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, struct bytes *out)
+enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since, struct bytes *out)
 {
     const struct window *s = map_get(&w->sessions, session);
-    /* A session that begins at sequence 1 is new; one that begins later was forgotten, or its first ops are still coming. */
-    if (s == NULL) return WINDOW_NEW;
+    if (s == NULL) return since >= w->forgotten || MUTATION("forgotten_taken_for_new") ? WINDOW_NEW : WINDOW_FORGOTTEN;
     if (sequence < s->resolved) return WINDOW_TOO_OLD;
     size_t i = lower_bound(s, sequence);
     if (i == s->count || s->outcomes[i].sequence != sequence) return WINDOW_NEW;
@@ -140,8 +144,9 @@ void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_
         s->resolved = s->outcomes[n - 1].sequence + 1;
     }
     if (n > 0) drop_oldest(s, n);
-    while (w->sessions.count > WINDOW_SESSIONS_MAX) {
+    while (w->sessions.count > w->sessions_max) {
         struct window *victim = oldest(w);
+        w->forgotten = MAX(w->forgotten, victim->last_ts);
         if (forgot != NULL) forgot(ctx, victim->session);
         map_remove(&w->sessions, victim->session);
         window_free(victim);

@@ -20,6 +20,7 @@
 #define TICK_NS       (10 * NS_PER_MS)
 #define BACKOFF_MIN   (2 * NS_PER_MS)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
+#define SLOW_NS_PER_BYTE 100 /* 10 MB/s */
 
 enum flight_state {
     FLIGHT_NEW,
@@ -28,13 +29,18 @@ enum flight_state {
     FLIGHT_WAIT, /* to be sent again at retry_ns */
 };
 
-/* What a gate knows of a partition. */
+/* What a gate knows of a partition. Who leads is known from news and from answers; that a request was not answered says
+ * nothing about it, so then the leader is only doubted: others are asked, and the map goes on naming it. */
 struct place {
     uint64_t partition_id;
     uint64_t session, next_sequence;
+    hlc_t since; /* what the partition has said that it has forgotten up to (op.since) */
     struct list writes; /* flights with an id, by rising sequence */
-    store_addr_t leader;
-    unsigned rotate; /* which member to ask when nobody knows */
+    store_addr_t leader; /* 0: unknown */
+    uint64_t term;       /* of the newest news; 0: none */
+    bool own;            /* that news was of a replica on this node */
+    bool doubted;        /* the leader did not answer: requests go to the members in turn */
+    unsigned rotate;     /* which member to ask when nobody knows */
 };
 
 /* A request under way. */
@@ -50,6 +56,7 @@ struct flight {
     enum flight_state state;
     store_addr_t target;
     uint64_t sent_ns, retry_ns, backoff_ns;
+    unsigned sends; /* attempts whose end has not been heard of */
     bool unknown; /* an attempt may have been executed */
     bool abandoned; /* `here` is with a replica, but the request was answered */
     struct buf op;
@@ -65,7 +72,7 @@ struct gate {
     struct list all, sent, waiting, early; /* early: the catalog has no partition for them yet (by queue) */
     struct env_task answer;   /* answers what could be answered at once */
     struct list answered;     /* flights, by queue */
-    struct env_timer tick;
+    struct env_timer tick; /* runs while there are requests */
     bool stopped;
     uint64_t id_next;
     struct rng rng;
@@ -175,18 +182,44 @@ static struct place *place_of(struct gate *g, uint64_t partition_id)
     return p;
 }
 
+static void learn_leader(struct gate *g, struct place *p, store_addr_t leader)
+{
+    p->doubted = false;
+    if (p->leader == leader) return;
+    p->leader = leader;
+    g->map_stale = true;
+}
+
 /* Who to ask: the leader as last heard; else the members in turn. 0: none. */
 static store_addr_t choose(struct gate *g, struct place *p)
 {
     struct replica *here = p->leader == 0 ? g->options.local(g->options.ctx, p->partition_id) : NULL;
-    if (here != NULL) p->leader = replica_leader_store(here);
-    if (p->leader != 0) return p->leader;
+    if (here != NULL) learn_leader(g, p, replica_leader_store(here));
+    if (p->leader != 0 && !p->doubted) return p->leader;
     const struct catalog_partition *c = catalog_partition(g->catalog, p->partition_id);
     if (c == NULL || c->count == 0) return 0;
     return c->replicas[p->rotate++ % c->count].store;
 }
 
 static void dispatch(struct flight *f);
+static void encode_op(struct flight *f);
+
+/* The partition does not know this gate's session (any more), and has forgotten some. If this was the only attempt it was not
+ * executed, for it was refused; so it is sent as an op made after that. If there were others, one of them may have been. */
+static void on_forgotten(struct flight *f, struct bytes result)
+{
+    struct place *p = f->place;
+    p->since = MAX(p->since, get_u64(result.p + 1));
+    if (f->unknown || f->sends != 1) {
+        finish(f, ST_OUTCOME_UNKNOWN, (struct bytes){0}, "its outcome is not kept any more: its id is too old");
+        return;
+    }
+    f->sends = 0;
+    unqueue(f);
+    f->state = FLIGHT_NEW;
+    encode_op(f);
+    dispatch(f);
+}
 
 static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_t leader, struct bytes result)
 {
@@ -194,13 +227,12 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
     struct place *p = f->place;
     uint64_t now = env_now_ns(g->env);
     if (st == ST_OK) {
-        if (p->leader != f->target) {
-            p->leader = f->target;
-            g->map_stale = true;
-        }
-        finish(f, ST_OK, result, NULL);
+        if (f->target != 0) learn_leader(g, p, f->target);
+        if (result.n == 9 && result.p[0] == 'W' && f->request->kind == REQUEST_WRITE) on_forgotten(f, result);
+        else finish(f, ST_OK, result, NULL);
         return;
     }
+    if (!maybe && f->sends > 0) f->sends--; /* that one was not executed, nor will be */
     f->unknown = f->unknown || (maybe && f->request->kind == REQUEST_WRITE);
     if (st == ST_OVERLOADED && !f->unknown) {
         finish(f, ST_OVERLOADED, (struct bytes){0}, "the partition's queue is full: try again later");
@@ -211,16 +243,16 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
         return;
     }
     if (st == ST_NOT_LEADER && leader != 0 && leader != f->target) {
-        p->leader = leader;
-        g->map_stale = true;
+        learn_leader(g, p, leader);
         if (f->request->attempts < 8) {
             unqueue(f);
             dispatch(f);
             return;
         }
     } else if (st == ST_NOT_LEADER && p->leader == f->target) {
-        p->leader = 0;
-        g->map_stale = true;
+        /* This answer may be older than the news that it leads; of a replica on this node there will be news if it does not. */
+        if (p->own) p->doubted = true;
+        else learn_leader(g, p, 0);
     }
     retry_later(f, now);
 }
@@ -259,6 +291,14 @@ static bool try_here(struct flight *f, struct replica *replica, uint64_t now)
     enum status st = replica_submit(replica, &f->here);
     if (st == ST_OK) {
         f->state = FLIGHT_HERE;
+        f->sends++;
+        return true;
+    }
+    f->sends++; /* until the next line tells of its end */
+    struct replica_info info;
+    replica_info(replica, &info);
+    if (info.lost && !f->unknown) { /* nobody else can have it, and it won't come back by waiting */
+        finish(f, ST_UNAVAILABLE, (struct bytes){0}, info.lost_text);
         return true;
     }
     on_outcome(f, st, false, replica_leader_store(replica), (struct bytes){0});
@@ -291,11 +331,16 @@ static void dispatch(struct flight *f)
                                 buf_view(&f->op));
     buf_deinit(&head);
     if (st != ST_OK) {
-        if (f->place->leader == f->target && st != ST_OVERLOADED) f->place->leader = 0;
+        if (st == ST_TOO_LARGE && !f->unknown) {
+            finish(f, ST_TOO_LARGE, (struct bytes){0}, "the command is larger than what one node sends to another");
+            return;
+        }
+        if (f->place->leader == f->target && st != ST_OVERLOADED) f->place->doubted = true;
         retry_later(f, now);
         return;
     }
     g->stats.forwarded++;
+    f->sends++;
     f->state = FLIGHT_SENT;
     f->sent_ns = now;
     list_push_back(&g->sent, &f->queue);
@@ -310,13 +355,17 @@ static void encode_op(struct flight *f)
     struct op op = {.semantics = OP_SEMANTICS, .opcode = r->opcode, .flags = r->op_flags, .body = buf_view(&r->body)};
     if (r->kind == REQUEST_WAIT) return;
     if (r->kind == REQUEST_WRITE) {
-        op.flags |= OP_HAS_ID;
+        op.flags |= OP_HAS_ID | (p->since != 0 ? OP_SINCE : 0);
+        op.since = p->since;
         op.session = p->session;
-        op.sequence = r->sequence = p->next_sequence++;
-        struct link *first = list_first(&p->writes);
-        op.resolved = first != NULL ? CONTAINER_OF(first, struct flight, order)->request->sequence : op.sequence;
-        list_push_back(&p->writes, &f->order);
+        if (!link_linked(&f->order)) { /* else it has its number, and is sent as a new op all the same */
+            r->sequence = p->next_sequence++;
+            list_push_back(&p->writes, &f->order);
+        }
+        op.sequence = r->sequence;
+        op.resolved = CONTAINER_OF(list_first(&p->writes), struct flight, order)->request->sequence;
     }
+    buf_clear(&f->op);
     op_encode(&op, &f->op);
 }
 
@@ -354,6 +403,7 @@ void gate_submit(struct gate *g, struct request *r)
     r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns);
     f->request = r;
     list_push_back(&g->all, &f->all);
+    if (g->tick.due_ns == 0) env_timer_start(&g->tick, TICK_NS);
     map_set(&g->flights, f->id, f);
     g->stats.under_way++;
     if (r->kind == REQUEST_WRITE) g->stats.writes++;
@@ -374,7 +424,7 @@ void gate_submit(struct gate *g, struct request *r)
                                   : g->options.local(g->options.ctx, f->place->partition_id);
     if (replica == NULL || replica_leads(replica)) {
         if (replica != NULL) {
-            f->target = f->place->leader != 0 ? f->place->leader : replica_leader_store(replica);
+            f->target = replica_leader_store(replica);
             f->here = (struct replica_request){.kind = (uint8_t)kind_of(r),
                                                .op = buf_view(&f->op),
                                                .wait_count = r->wait_count,
@@ -383,6 +433,7 @@ void gate_submit(struct gate *g, struct request *r)
             r->attempts = 1;
             if (replica_submit(replica, &f->here) == ST_OK) {
                 f->state = FLIGHT_HERE;
+                f->sends++;
                 return;
             }
         } else if (f->place->leader != 0) {
@@ -415,18 +466,24 @@ void gate_deliver(struct gate *g, const struct mesh_frame *frame)
     /* An answer to an attempt given up on is as good as one to the last: the op id is the same. */
     if (f == NULL || f->place == NULL || f->place->partition_id != p.partition_id || f->state == FLIGHT_HERE) return;
     if (f->state == FLIGHT_WAIT && p.status != ST_OK) return;
-    if (f->state == FLIGHT_SENT && p.status != ST_OK && store_addr_node(f->target) != frame->from_node) return;
+    if (store_addr_node(f->target) != frame->from_node) {
+        if (f->state == FLIGHT_SENT && p.status != ST_OK) return;
+        f->target = 0; /* who answered is not who was asked last: it says nothing about that one */
+    }
     on_outcome(f, (enum status)p.status, p.maybe_executed, p.leader, p.result);
 }
 
 /* ---- news and time ---- */
 
-void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store)
+void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store, uint64_t term, bool own)
 {
     struct place *p = place_of(g, partition_id);
-    if (p->leader == leader_store) return;
-    p->leader = leader_store;
-    g->map_stale = true;
+    if (term < p->term || (term == p->term && p->own && !own)) return;
+    bool same_term = p->term == term;
+    p->term = term;
+    p->own = own;
+    if (p->leader == leader_store && same_term) return; /* it was said before: a doubt stays until somebody answers */
+    learn_leader(g, p, leader_store);
     if (leader_store == 0) return;
     struct link *next;
     struct list again;
@@ -488,8 +545,10 @@ static void on_tick(struct env_timer *timer)
         struct flight *f = CONTAINER_OF(k, struct flight, queue);
         next = list_next(&g->sent, k);
         if (f->sent_ns + g->options.attempt_ns > now) break; /* sent in order */
+        /* A large one takes its time on the way and on the disks: a second copy of it would only make it later. */
+        if (f->sent_ns + g->options.attempt_ns + f->op.n * SLOW_NS_PER_BYTE > now) continue;
         f->unknown = f->unknown || f->request->kind == REQUEST_WRITE;
-        if (f->place->leader == f->target) f->place->leader = 0;
+        if (f->place->leader == f->target) f->place->doubted = true;
         retry_later(f, now);
     }
     struct list due;
@@ -502,16 +561,27 @@ static void on_tick(struct env_timer *timer)
         list_push_back(&due, k);
     }
     for (struct link *k; (k = list_pop_front(&due)) != NULL;) dispatch(CONTAINER_OF(k, struct flight, queue));
-    env_timer_start(&g->tick, TICK_NS);
+    if (!list_empty(&g->all)) env_timer_start(&g->tick, TICK_NS);
 }
 
 void gate_set_self(struct gate *g, uint64_t node_id) { g->node_id = node_id; }
+
+static bool has_replica_here(const struct gate *g, const struct catalog_partition *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (store_addr_node(p->replicas[i].store) == g->node_id) return true;
+    return false;
+}
 
 void gate_set_catalog(struct gate *g, struct catalog *c)
 {
     catalog_unref(g->catalog);
     g->catalog = catalog_ref(c);
     g->map_stale = true;
+    for (size_t i = 0; i < c->partition_count; i++) {
+        struct place *p = map_get(&g->places, c->partitions[i].id);
+        if (p != NULL && p->own && !has_replica_here(g, &c->partitions[i])) p->own = false; /* no more news of its own */
+    }
     retry_early(g);
 }
 
@@ -625,7 +695,6 @@ struct gate *gate_new(const struct gate_options *options)
     g->answer.run = on_answer;
     rng_init(&g->rng, env_random_u64(g->env));
     env_timer_init(options->loop, &g->tick, on_tick);
-    env_timer_start(&g->tick, TICK_NS);
     return g;
 }
 

@@ -346,6 +346,20 @@ void log_clear_suspect(struct log *l, uint64_t replica_id)
     replica_free(l, r);
 }
 
+void log_mark_suspect(struct log *l, uint64_t replica_id, bool damaged)
+{
+    struct replica *r = touch(l, replica_id);
+    if (r->view.suspect && (r->view.damaged || !damaged)) return;
+    r->view.suspect = true;
+    r->view.damaged = r->view.damaged || damaged;
+    log_put_state(l, r, false);
+}
+
+const char *log_damage(const struct log *l)
+{
+    return l->damage;
+}
+
 void log_drop(struct log *l, uint64_t replica_id)
 {
     struct replica *r = log_find(l, replica_id);

@@ -52,6 +52,7 @@ struct log_replica {
     uint64_t last_index, last_term; /* base_* when empty */
     bool suspect;                   /* found at opening: records may be missing (torn last batch, or damage) */
     bool damaged;                   /* … and it is damage before the last synced position */
+    uint64_t claimed_index;         /* … how far the log itself says that the entries reached (0: it does not say) */
 };
 
 /* Opens or creates the log in dir (which exists), recovers it, and takes up appending. store_id is checked against the
@@ -77,6 +78,10 @@ void log_reset(struct log *l, uint64_t replica_id, uint64_t index, uint64_t term
 /* Entries up to index are applied and flushed in the engine and needed by nobody. Cheap; written lazily. */
 void log_compact(struct log *l, uint64_t replica_id, uint64_t index);
 void log_clear_suspect(struct log *l, uint64_t replica_id);
+/* The replica is known elsewhere, and not here although records of unknown replicas are gone: it is suspect from now on. */
+void log_mark_suspect(struct log *l, uint64_t replica_id, bool damaged);
+/* Where the first damage lies that was found at opening, for people ("segment 3, offset 8192: …"); "" for none. */
+const char *log_damage(const struct log *l);
 void log_drop(struct log *l, uint64_t replica_id); /* the replica is gone; forgets all of it, for ever */
 /* The HLC bound of the store (liveness.h), and how often it was opened (log_open counts and writes it). */
 void log_set_bound(struct log *l, hlc_t bound);

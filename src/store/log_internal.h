@@ -162,6 +162,7 @@ struct log {
     uint64_t round_end, round_progress; /* reclaiming goes round up to this segment; progress when it began to */
     struct list reads;                  /* wait until what they want is durable */
     struct log_stats stats;
+    char damage[200]; /* the first that was found at opening */
 };
 
 /* log.c */

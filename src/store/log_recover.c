@@ -86,6 +86,15 @@ static void mark_damaged(struct found *f)
     f->s.suspect = f->s.damaged = true;
 }
 
+/* The first damage is kept for whoever has to explain it to people. */
+static void note_damage(struct log *l, uint64_t segment, uint64_t offset, const char *what)
+{
+    char path[LOG_PATH_MAX];
+    if (l->damage[0] != 0) return;
+    log_segment_path("", segment, false, path);
+    snprintf(l->damage, sizeof l->damage, "file log%.40s, offset %" PRIu64 ": %s", path, offset, what);
+}
+
 /* Records are gone and nothing says whose. */
 static void mark_all(struct recover *rc, bool damaged)
 {
@@ -284,6 +293,9 @@ static void salvage(struct recover *rc)
     }
     claims(rc, h, batch);
     rc->l->stats.records_damaged += h->records - MIN(good, h->records);
+    char what[80];
+    snprintf(what, sizeof what, "%u of %u records of a batch can't be read", h->records - MIN(good, h->records), h->records);
+    note_damage(rc->l, log_pos_segment(h->position), log_pos_offset(h->position), what);
     diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " offset=%" PRIu64 " bytes=%u records=%u good=%u", rc->l->dir,
          log_pos_segment(h->position), log_pos_offset(h->position), h->bytes, h->records, good);
 }
@@ -292,6 +304,7 @@ static void lost_region(struct recover *rc, uint64_t from, uint64_t to)
 {
     mark_all(rc, true);
     rc->l->stats.records_damaged++;
+    note_damage(rc->l, log_pos_segment(from), log_pos_offset(from), "nothing that was synced there can be read");
     diag(DIAG_ERROR,
          "log.damage dir=%s segment=%" PRIu64 " offset=%" PRIu64 " to=%" PRIx64
          " concerns=all reason=\"no valid header\"",
@@ -465,6 +478,7 @@ static enum status open_segment(struct log *l, uint64_t number, struct error *er
     bool valid = bytes >= LOG_PAGE && env_file_read(file, 0, page, sizeof page, NULL) == ST_OK &&
                  log_segment_header_decode(page, &h);
     if (!valid) {
+        note_damage(l, number, 0, "the header of the segment can't be read");
         diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " offset=0 reason=\"segment header\"", l->dir, number);
         l->stats.records_damaged++;
     } else if (h.version > LOG_VERSION) {
@@ -646,6 +660,7 @@ static void finish_one(struct recover *rc, struct found *f, uint32_t *changed)
     r->view.base_term = r->view.last_term = f->s.base_term;
     r->view.suspect = f->s.suspect;
     r->view.damaged = f->s.damaged;
+    r->view.claimed_index = f->has_claim ? f->s.last_index : 0;
     for (size_t i = 0; i < keep; i++)
         log_index_add(l, r, f->s.base_index + 1 + i, f->slots[i].term, f->slots[i].pos, f->slots[i].size);
     if (!f->s.suspect) r->state_segment = f->state_segment;
@@ -746,6 +761,7 @@ enum status log_recover(struct log *l, struct log_recovered *out, struct error *
     uint64_t first_needed = oldest_needed(l);
     leave_old(l, first_needed);
     if (first_needed != 0 && (l->segment_count == 0 || l->first_number > first_needed)) {
+        note_damage(l, first_needed, 0, "the file is missing");
         diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " reason=\"the file is missing\"", l->dir, first_needed);
         l->stats.records_damaged++;
         rc.unknown.s.suspect = rc.unknown.s.damaged = !MUTATION("truncate_damage_silently");

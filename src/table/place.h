@@ -40,6 +40,7 @@ enum space {
 enum system_kind {
     SYSTEM_APPLIED = 1, /* index, term, timestamp, configuration, counters of the replica; local */
     SYSTEM_WINDOW = 2,  /* session u64: outcomes of recent ops; replicated state */
+    SYSTEM_FENCE = 3,   /* why the rows of this replica are not to be used; local, gone once they were replaced */
 };
 
 /* CRC16 of the part between the first `{` and the next `}` if that is not empty, else of the whole key; modulo SLOTS.
