@@ -485,6 +485,10 @@ void host_free(struct host *h)
     prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
+    uint64_t gate;
+    void *replay;
+    for (size_t i = 0; map_each(&h->replays, &i, &gate, &replay);) mem_free(replay);
+    map_deinit(&h->replays);
     map_deinit(&h->dropping);
     liveness_deinit(&h->liveness);
     stage_deinit(&h->stage);

@@ -140,6 +140,7 @@ struct host {
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
     struct list applied;    /* replicas whose applied row is to be put */
+    struct map replays;     /* gate: node << 16 | shard → struct replay of its requests */
     struct map dropping;    /* partition id → its former replica, until its rows are gone */
     struct list dropped;    /* waiting for their jobs to end (through replica.busy) */
     struct list lost;       /* replicas to wake, paced: of stores no longer supported */

@@ -8,7 +8,8 @@
  *             log time goes first), WINDOW_RESULT_MAX bytes a result (longer: "executed, reply not kept").
  * Forgetting: `forgotten` is the highest log time at which a session was used that is not kept any more. An op of a session
  *             that is not known can have been applied before only at or below it. So an op made after its gate was told of that
- *             time or a later one (op.since) is new; any other is refused, and its gate told (docs/decisions/0005).
+ *             time or a later one (op.since) is new; any other is refused, and its gate told (docs/decisions/0005). A session
+ *             that was forgotten may come back: what it did before is as unknown as ever, so its new window keeps the time.
  * Invariants: 1. a sequence below `resolved`, or of a forgotten session, is never answered "not executed".
  *             2. the content depends on applied ops alone.
  * Threading:  the store's shard. */
@@ -27,6 +28,7 @@ struct windows {
     struct map sessions; /* session → struct window */
     uint32_t sessions_max;
     hlc_t forgotten; /* 0: nothing was */
+    uint64_t generation; /* the index of the snapshot that they came with; rows of another one are left over from before it */
 };
 
 enum window_answer {
@@ -50,7 +52,7 @@ void windows_undo(struct windows *w, uint64_t session, uint64_t sequence);
 void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts,
                     void (*forgot)(void *ctx, uint64_t session), void *ctx);
 
-/* A session's row. */
+/* A session's row, but for the generation before it. */
 void windows_encode(const struct windows *w, uint64_t session, struct buf *out);
 bool windows_load(struct windows *w, uint64_t session, struct bytes row); /* false: malformed */
 /* for (size_t i = 0; windows_each(w, &i, &session);) */

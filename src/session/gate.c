@@ -74,7 +74,7 @@ struct gate {
     struct list answered;     /* flights, by queue */
     struct env_timer tick; /* runs while there are requests */
     bool stopped;
-    uint64_t id_next;
+    uint64_t id_next, life, attempts;
     struct rng rng;
     struct flight *pool;
     size_t pool_count;
@@ -321,6 +321,8 @@ static void dispatch(struct flight *f)
     if (replica != NULL && try_here(f, replica, now)) return;
     struct buf head = {0};
     struct request_head q = {.request_id = f->id,
+                             .life = g->life,
+                             .attempt = ++g->attempts,
                              .partition_id = f->place->partition_id,
                              .kind = (uint8_t)kind_of(r),
                              .wait_count = r->wait_count,
@@ -686,6 +688,7 @@ struct gate *gate_new(const struct gate_options *options)
     g->options = *options;
     g->env = env_loop_env(options->loop);
     g->map_stale = true;
+    g->life = env_random_u64(g->env) | 1;
     g->id_next = env_random_u64(g->env); /* a late answer to a former life must find nothing */
     list_init(&g->all);
     list_init(&g->sent);
