@@ -147,6 +147,7 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         log_reset(h->log, r->replica_id, r->applied, r->applied_term);
         state.base_index = last = r->applied;
         state.base_term = r->applied_term;
+        if (on_disk == NULL) state.term = r->applied_term; /* restored from a checkpoint */
     }
     if (state.damaged) describe_damage(h, r, on_disk);
     if (state.damaged && (h->options.accept_loss == r->partition_id || h->options.accept_loss == ACCEPT_LOSS_ALL))
