@@ -113,7 +113,7 @@ static enum status apply_ops(struct replica *r, const struct entry *e)
                          .ends = mem_alloc(count * sizeof *a.ends)};
     hlc_t ts = e->ts;
     enum status st = ST_OK;
-    buf_clear(&h->results);
+    buf_clear_keep(&h->results, HOST_BUFFER_KEEP);
     for (uint64_t i = 0; i < count && st == ST_OK; i++) {
         struct bytes encoded = reader_lp(&in);
         if (in.failed || !op_decode(encoded, &a.ops[i])) {
