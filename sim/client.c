@@ -54,7 +54,8 @@ struct sim_clients {
     unsigned base, ops_in_set;
     int64_t value;
     bool finishing;
-    unsigned next_final, final_left;
+    unsigned next_final, final_count, final_left; /* objects from 0 on */
+    bool *final_done;
     char finding[256];
     struct sim_client_counters counters;
 };
@@ -254,7 +255,10 @@ static void end_op(struct client *c, enum sim_outcome outcome, int64_t a, int64_
     if (outcome == SIM_OK) all->counters.ok++;
     else if (outcome == SIM_UNKNOWN) all->counters.unknown++;
     else all->counters.failed++;
-    if (all->finishing && outcome == SIM_OK && all->final_left > 0 && c->op.process == UINT32_MAX) all->final_left--;
+    if (all->finishing && outcome == SIM_OK && c->op.process == UINT32_MAX && !all->final_done[c->op.object]) {
+        all->final_done[c->op.object] = true;
+        all->final_left--;
+    }
     c->op.process = 0;
     think(c);
 }
@@ -397,7 +401,8 @@ static bool choose(struct client *c)
     c->op = (struct sim_record){.process = c->process, .a = CELL_ABSENT, .b = CELL_ABSENT};
     if (all->finishing) {
         if (all->final_left == 0) return false;
-        c->op.object = all->base + all->next_final++ % all->options.objects;
+        do c->op.object = all->next_final++ % all->final_count;
+        while (all->final_done[c->op.object]);
         c->op.hash = is_hash(c->op.object);
         c->op.op = is_long(c->op.object) ? SIM_LONG_BOTH : SIM_READ_BOTH;
         return true;
@@ -476,8 +481,11 @@ struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_op
 
 void sim_clients_finish(struct sim_clients *all)
 {
+    struct heap *was = heap_enter(NULL);
     all->finishing = true;
-    all->final_left = all->options.objects;
+    all->final_count = all->final_left = all->base + all->options.objects;
+    all->final_done = mem_zalloc(all->final_count * sizeof *all->final_done);
+    heap_enter(was);
 }
 
 bool sim_clients_finished(const struct sim_clients *all) { return all->finishing && all->final_left == 0; }

@@ -65,6 +65,9 @@ static void keep_counters(struct sim_server *s)
             t->damaged += x.log.records_damaged;
             t->torn += x.log.batches_torn;
             t->scrubs += x.scrubs;
+            t->prefetches += x.prefetches;
+            t->apply_fetches += x.apply_fetches;
+            t->applied_off += x.applied_off;
             if (x.scrub_mismatches != 0 && s->cluster->finding[0] == 0)
                 snprintf(s->cluster->finding, sizeof s->cluster->finding, "scrub found that a replica on %s differs", s->host);
         }
@@ -156,6 +159,7 @@ void server_start(struct sim_server *s)
         snprintf(s->join, sizeof s->join, "%s", c->servers[i].address);
     }
     c->counters.starts++;
+    s->started_ns = world_now_ns(c->world);
     world_start(s->machine, c->options.shards, node_main, s);
 }
 
@@ -241,11 +245,13 @@ static void shrink_limits(struct sim_cluster *c)
     l->engine_write_buffer_bytes = 1 << 20;
     l->flush_bytes = 256 << 10;
     l->flush_ns = 2 * NS_PER_S + rng_below(rng, 8 * NS_PER_S);
+    l->apply_fetches_max = (uint32_t)rng_below(rng, 4);
     l->keep_entries_bytes = rng_chance(rng, 2) ? 0 : 256 << 10;
     l->snapshot_chunk_bytes = 512 + (uint32_t)rng_below(rng, 8192);
     l->raft.tail_bytes_max = 4096 + (uint32_t)rng_below(rng, 65536);
     l->raft.append_bytes_max = 512 + (uint32_t)rng_below(rng, 16384);
     l->raft.inflight_bytes_max = 4 * l->raft.append_bytes_max;
+    if (rng_chance(rng, 2)) l->window_sessions_max = 2 + (uint32_t)rng_below(rng, 8);
     l->batch_ops_max = 1 + (uint32_t)rng_below(rng, 64);
     l->apply_bytes_per_turn = 256 + (uint32_t)rng_below(rng, 65536);
     l->scrub_ns = NS_PER_S + rng_below(rng, 8 * NS_PER_S);
@@ -262,14 +268,21 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     node_options_default(&c->base);
     c->base.partitions = options->partitions;
     if (options->small_limits) shrink_limits(c);
+    if (options->small_limits && rng_chance(world_rng(w), 2))
+        c->base.retention_ns = (1 + rng_below(world_rng(w), 10)) * NS_PER_S;
     sim_draw_frame_faults(c);
     for (unsigned i = 0; i < options->nodes; i++) cluster_add(c, NULL);
     admin_start(c);
     c->corruptible = (unsigned)rng_below(world_rng(w), options->nodes);
+    if (c->base.retention_ns != 0) past_start(c);
     return c;
 }
 
-void sim_cluster_free(struct sim_cluster *c) { mem_free(c); }
+void sim_cluster_free(struct sim_cluster *c)
+{
+    past_free(c);
+    mem_free(c);
+}
 
 const char (*sim_cluster_addresses(struct sim_cluster *c))[32] { return (const char (*)[32])c->addresses; }
 const unsigned *sim_cluster_address_count(struct sim_cluster *c) { return &c->address_count; }
@@ -449,6 +462,12 @@ bool cluster_sound(struct sim_cluster *c, const struct sim_server *but)
 }
 
 bool sim_cluster_whole(struct sim_cluster *c, char *why, size_t why_size) { return cluster_whole(c, true, why, why_size); }
+
+void sim_cluster_count_beyond(struct sim_cluster *c, bool served)
+{
+    c->counters.beyond_served += served;
+    c->counters.beyond_stopped += !served;
+}
 
 bool sim_cluster_said(struct sim_cluster *c)
 {

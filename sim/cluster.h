@@ -73,6 +73,7 @@ void sim_cluster_disturb(struct sim_cluster *c, bool on);
 void sim_cluster_beyond_budget(struct sim_cluster *c);
 /* Does somebody say why it does not serve: a node that ended, a copy that is suspect, damaged or stopped? */
 bool sim_cluster_said(struct sim_cluster *c);
+void sim_cluster_count_beyond(struct sim_cluster *c, bool served);
 /* No more faults; heals, unpauses, restarts everything that can be. */
 void sim_cluster_heal(struct sim_cluster *c);
 /* Have all partitions the members that the catalog wants, as many as there should be, all caught up; are all removed nodes
@@ -89,7 +90,8 @@ const char *sim_cluster_finding(const struct sim_cluster *c);
 struct sim_cluster_counters {
     uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
         reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived, catalogs_fetched,
-        beyond_damage;
+        beyond_damage, beyond_served, beyond_stopped, prefetches, apply_fetches, applied_off, past_facts, past_confirmed,
+        past_over;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

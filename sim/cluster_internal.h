@@ -20,6 +20,7 @@ struct sim_server {
     uint64_t node_id;  /* 0: it has not joined yet */
     char host[16], address[32], join[32];
     bool ready, stopped, restart_planned;
+    uint64_t started_ns;
     bool member; /* was ready once: others can join through it */
     bool gone;   /* for good */
     bool lost;   /* … with its disk; perhaps a successor has its machine now */
@@ -60,6 +61,7 @@ struct sim_cluster {
     bool said;
     uint64_t copies_compared;
     struct sim_cluster_counters counters;
+    struct past *past; /* NULL: no history is kept */
 };
 
 enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t *out_delay_ns);
@@ -80,5 +82,8 @@ bool cluster_whole(struct sim_cluster *c, bool caught_up, char *why, size_t why_
 bool cluster_sound(struct sim_cluster *c, const struct sim_server *but);
 void admin_start(struct sim_cluster *c);
 void admin_remove(struct sim_server *s);
+/* past.c */
+void past_start(struct sim_cluster *c);
+void past_free(struct sim_cluster *c);
 
 #endif

@@ -317,11 +317,11 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
 
 void sim_cluster_beyond_budget(struct sim_cluster *c)
 {
-    unsigned n = cluster_members(c), hit = n / 2 + 1 + (unsigned)rng_below(rng_of(c), n - n / 2), at = (unsigned)rng_below(rng_of(c), n);
+    unsigned n = MAX(cluster_members(c), 1u), hit = MIN(n, n / 2 + 1 + (unsigned)rng_below(rng_of(c), n)), at = (unsigned)rng_below(rng_of(c), n);
     bool engines = rng_chance(rng_of(c), 4);
     for (unsigned i = 0, k = at; i < c->count && hit > 0; i++, k = (k + 1) % c->count) {
         struct sim_server *s = &c->servers[k];
-        unsigned sectors = 1 + (unsigned)rng_below(rng_of(c), 6);
+        unsigned sectors = 1 + (unsigned)rng_below(rng_of(c), rng_chance(rng_of(c), 2) ? 6 : 60);
         if (s->gone || s->removal != REMOVAL_NONE) continue;
         server_crash(s, rng_chance(rng_of(c), 2) ? SIM_KILL : SIM_POWER_LOSS);
         for (unsigned j = 0; j < sectors; j++) c->counters.beyond_damage += rot(s, engines ? "/engine/" : "/log/");

@@ -243,6 +243,49 @@ if ((EUID != 0)); then
 fi
 expect 1 "/proc/nothing" serve --listen 127.0.0.1:0 --data /proc/nothing/here
 
+# ---- history ----
+expect 2 'say what to do' table
+expect 2 "'soon' is not a time" table retention soon
+expect 1 'no node answers' table retention 1h --address 127.0.0.1:1
+# until PATTERN: what /status.json says of the replicas matches, within 15 s
+until_status() {
+    local got
+    for _ in $(seq 150); do
+        got=$(http GET /status.json)
+        [[ $got =~ $1 ]] && good && return
+        sleep 0.1
+    done
+    bad "status shows $1" "$got"
+}
+if start --data history --stores 1 --partitions 1 --retention 1500ms; then
+    says 'OK' query --address "127.0.0.1:$port" SET kept one
+    says 'OK' query --address "127.0.0.1:$port" SET kept two
+    until_status '"retention_ms":1500,"watermark_ms":[1-9]'
+    answers '400.*at most 9600h' POST '/api/tables/retention?value=1000000h'
+    says 'keeps what is superseded for 2h' table retention 2h --address "127.0.0.1:$port"
+    until_status '"retention_ms":7200000,"watermark_ms":[1-9]'
+    stop
+    if start --data history --retention 1s; then # counts only when a cluster is founded
+        until_status '"retention_ms":7200000,"watermark_ms":[1-9]'
+        says 'two' query --address "127.0.0.1:$port" GET kept
+        answers '"retention_ms":0' POST '/api/tables/retention?value=0s'
+        until_status '"retention_ms":0,"watermark_ms":[1-9]'
+        stop
+    fi
+fi
+
+# ---- an op whose rows do not fit into memory together ----
+if start --data small --stores 1 --partitions 1 --rows-memory 4MiB --engine-cache 1MiB --engine-write-buffer 1MiB; then
+    exec 9<>"/dev/tcp/127.0.0.1/$port"
+    awk 'BEGIN { v = sprintf("%5000s", ""); gsub(/ /, "x", v)
+                 for (i = 0; i < 3000; i++) { f = "f" i; printf "*4\r\n$4\r\nHSET\r\n$3\r\nbig\r\n$%d\r\n%s\r\n$5000\r\n%s\r\n", length(f), f, v } }' >&9 &
+    head -n 3000 <&9 >/dev/null
+    exec 9>&-
+    says '1' query --address "127.0.0.1:$port" COPY big '{big}2'
+    says '3000' query --address "127.0.0.1:$port" HLEN '{big}2'
+    stop
+fi
+
 # ---- cairn local ----
 "$cairn" local --nodes 2 --port $((port + 10)) --dir local -- --partitions 4 >local.out 2>&1 &
 node=$!

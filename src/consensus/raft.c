@@ -463,6 +463,13 @@ void raft_set_busy(struct raft *r, uint64_t now_ns, bool busy)
     raft_send_after(r, &m);
 }
 
+void raft_set_unfit(struct raft *r, bool unfit)
+{
+    ASSERT(r->role != RAFT_LEADER || !unfit);
+    r->unfit = unfit;
+    if (unfit && r->role != RAFT_FOLLOWER) raft_become_follower(r, r->term, 0, 0);
+}
+
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data,
                          uint64_t *out_index, uint64_t *out_term)
 {

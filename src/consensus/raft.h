@@ -247,6 +247,9 @@ void raft_compacted(struct raft *r, uint64_t index);
 /* Follower: what is not applied yet is at its bound: refuse entries with FLAG_BUSY until told otherwise. The leader pauses,
  * and goes on when it hears of the end (or finds out by a probe). */
 void raft_set_busy(struct raft *r, uint64_t now_ns, bool busy);
+/* The replica can't apply (its rows are being replaced): it votes and acknowledges as before, for its log is whole, but it
+ * neither campaigns nor takes over leadership. Not while it leads: step down first. */
+void raft_set_unfit(struct raft *r, bool unfit);
 
 /* Leader only: proposes a new member set (VOTER and LEARNER roles only; the raft goes through the joint configuration by
  * itself and leaves it once committed). ST_BUSY: a change is under way, or no own-term entry is committed yet. */

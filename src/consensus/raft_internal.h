@@ -175,6 +175,7 @@ struct raft {
     struct outbox boxes[2];
     uint32_t box; /* the one being filled */
     bool vote_changed, suspect_cleared;
+    bool unfit; /* can't lead: raft_set_unfit */
     enum raft_role told_role;
     uint64_t told_term, told_leader;
 };

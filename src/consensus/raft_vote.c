@@ -37,7 +37,7 @@ bool raft_vote_able(const struct raft *r)
         const struct raft_member *m = raft_config_find(&r->configs[i].config, r->id);
         voter |= m != NULL && (m->roles & (RAFT_VOTER | RAFT_VOTER_OUT)) != 0;
     }
-    return voter && !(r->damaged && raft_sole_voter(r));
+    return voter && !r->unfit && !(r->damaged && raft_sole_voter(r));
 }
 
 /* The promise is void if our log has an entry of a later term: its leader was elected, so the one of the promise had no

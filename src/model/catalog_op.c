@@ -8,7 +8,8 @@
 /* ---- bodies ---- */
 
 void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_t uuid[16], const char *address,
-                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas)
+                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas,
+                     uint64_t retention_ms)
 {
     buf_put(out, cluster_id, 16);
     buf_put(out, uuid, 16);
@@ -17,6 +18,7 @@ void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_
     lineage_put(lineage, out);
     buf_put_u32(out, partitions);
     buf_put_u8(out, replicas);
+    if (retention_ms != 0) buf_put_u64(out, retention_ms);
 }
 
 void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores,
@@ -47,6 +49,12 @@ void catalog_op_setting(struct buf *out, const char *name, const char *value)
     strcpy(s.name, name);
     strcpy(s.value, value);
     catalog_put_setting(&s, out);
+}
+
+void catalog_op_retention(struct buf *out, uint32_t table, uint64_t retention_ms)
+{
+    buf_put_u32(out, table);
+    buf_put_u64(out, retention_ms);
 }
 
 /* ---- applying ---- */
@@ -93,6 +101,14 @@ static void write_node(struct change *c, const struct catalog_node *n)
     put_row(c);
 }
 
+static void write_retention(struct change *c, const struct catalog_table *t)
+{
+    row_of_id(c, CATALOG_KIND_RETENTION, t->id);
+    buf_clear(&c->value);
+    catalog_put_retention(t, &c->value);
+    put_row(c);
+}
+
 static void write_partition(struct change *c, const struct catalog_partition *p)
 {
     row_of_id(c, CATALOG_KIND_PARTITION, p->id);
@@ -122,6 +138,24 @@ static enum status read_node(struct change *c, uint64_t id, struct catalog_node 
     return catalog_get_node(&r, out) ? ST_OK : ST_CORRUPT;
 }
 
+/* Is a copy of some partition on the node still, if only to be removed? */
+static enum status holds_copies(struct change *c, uint64_t node_id, bool *out)
+{
+    *out = false;
+    for (uint64_t id = 1; id < c->head.next_partition; id++) {
+        struct catalog_partition p;
+        struct bytes value;
+        row_of_id(c, CATALOG_KIND_PARTITION, id);
+        enum status st = c->view->get(c->view->ctx, buf_view(&c->key), &value);
+        if (st == ST_NOT_FOUND) continue;
+        if (st != ST_OK) return st;
+        struct reader r = reader_of(value);
+        if (!catalog_get_partition(&r, &p)) return ST_CORRUPT;
+        for (size_t i = 0; i < p.count; i++) *out = *out || store_addr_node(p.replicas[i].store) == node_id;
+    }
+    return ST_OK;
+}
+
 static enum status malformed(struct change *c)
 {
     result_error(c->out, "ERR malformed catalog op");
@@ -142,7 +176,9 @@ static enum status run_init(struct change *c, struct reader *r)
     bool lineage_read = lineage_get(r, &lineage);
     uint32_t partitions = reader_u32(r);
     uint8_t replicas = reader_u8(r);
-    if (!text || !lineage_read || !reader_done(r) || node.stores == 0 || node.stores > CATALOG_STORES_MAX || partitions == 0 ||
+    uint64_t retention_ms = reader_left(r) != 0 ? reader_u64(r) : 0;
+    if (!text || !lineage_read || !reader_done(r) || retention_ms > CATALOG_RETENTION_MAX_MS || node.stores == 0 ||
+        node.stores > CATALOG_STORES_MAX || partitions == 0 ||
         partitions > SLOTS || replicas == 0 || replicas > RAFT_MEMBERS_MAX)
         return malformed(c);
     node.incarnation = lineage_now(&lineage);
@@ -156,6 +192,9 @@ static enum status run_init(struct change *c, struct reader *r)
     buf_clear(&c->value);
     catalog_put_table(&table, &c->value);
     put_row(c);
+    table.retention_ms = retention_ms;
+    table.retention_epoch = 1;
+    if (retention_ms != 0) write_retention(c, &table);
     for (uint32_t i = 0; i <= partitions; i++) { /* 0 is the meta partition, the others divide the slots evenly */
         struct catalog_partition p = {.id = PARTITION_META + i, .epoch = 1, .count = 1};
         p.table = i == 0 ? TABLE_CATALOG : TABLE_DEFAULT;
@@ -196,7 +235,9 @@ static enum status run_join(struct change *c, struct reader *r)
             }
             continue;
         }
-        if (old.state == NODE_REMOVED) {
+        bool needed = false; /* a removed node is, until its groups have left it behind */
+        if (old.state == NODE_REMOVED && (st = holds_copies(c, id, &needed)) != ST_OK) return st;
+        if (old.state == NODE_REMOVED && !needed) {
             result_error(c->out, "DENIED node %llu was removed from this cluster: start it with an empty data directory",
                          (unsigned long long)id);
             return ST_OK;
@@ -299,6 +340,25 @@ static enum status run_setting(struct change *c, struct reader *r)
     return ST_OK;
 }
 
+static enum status run_retention(struct change *c, struct reader *r)
+{
+    struct catalog_table table = {.id = reader_u32(r), .retention_ms = reader_u64(r)};
+    struct bytes unused;
+    if (!reader_done(r) || table.retention_ms > CATALOG_RETENTION_MAX_MS) return malformed(c);
+    row_of_id(c, CATALOG_KIND_TABLE, table.id);
+    enum status st = c->view->get(c->view->ctx, buf_view(&c->key), &unused);
+    if (st == ST_NOT_FOUND) {
+        result_error(c->out, "NOTFOUND there is no table %u", table.id);
+        return ST_OK;
+    }
+    if (st != ST_OK) return st;
+    table.retention_epoch = ++c->head.epoch;
+    write_retention(c, &table);
+    write_head(c);
+    result_int(c->out, (int64_t)c->head.epoch);
+    return ST_OK;
+}
+
 static enum status run(const struct op *op, struct op_view *view, struct buf *out)
 {
     struct change c = {.view = view, .out = out};
@@ -314,6 +374,7 @@ static enum status run(const struct op *op, struct op_view *view, struct buf *ou
         case CATALOG_NODE_STATE: st = run_node_state(&c, &r); break;
         case CATALOG_PARTITION: st = run_partition(&c, &r); break;
         case CATALOG_SETTING: st = run_setting(&c, &r); break;
+        case CATALOG_RETENTION: st = run_retention(&c, &r); break;
         case CATALOG_READ: result_int(out, (int64_t)c.head.epoch); break;
         default: st = ST_VERSION; break;
         }

@@ -58,7 +58,6 @@ struct kv_key {
     struct kv_head
         head; /* what the key is now. head.text is borrowed from the view: valid until the view's next call */
     struct kv_head stored;    /* what its row says; only `text` is not kept */
-    struct buf *old;          /* the row's value, if history is kept */
     uint64_t expired_version; /* of the head that was there, but expired; 0: none */
     uint64_t last_delete;     /* the partition's, before this op */
     uint8_t fixed[144];
@@ -202,5 +201,8 @@ enum status kv_op_clean(struct kv_run *run);
 enum status kv_op_expire_sweep(struct kv_run *run);
 enum status kv_op_garbage_find(struct kv_run *run);
 enum status kv_op_expired_find(struct kv_run *run);
+enum status kv_op_retention(struct kv_run *run);
+enum status kv_op_history_find(struct kv_run *run);
+enum status kv_op_history_drop(struct kv_run *run);
 
 #endif

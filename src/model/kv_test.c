@@ -13,6 +13,7 @@
 #include "base/mutation.h"
 #include "model/kv_internal.h"
 #include "model/kv_test_util.h"
+#include "store/history.h"
 
 static void check(struct kv_bench *b)
 {
@@ -494,30 +495,79 @@ static void test_history(void **state)
 {
     struct kv_bench b;
     bench_init(&b, 0, SLOTS);
-    b.m.base.keep_history = true;
+    bench_set(&b, "k", "zero");
+    hlc_t begun = b.ts;
+    kv_build_retention(&b.body, 1000, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    assert_true(b.m.counters.retention_ms == 1000 && b.m.counters.watermark == begun);
     hlc_t first = b.ts;
     bench_set(&b, "k", "one");
-    assert_int_equal(bench_rows(&b, SPACE_HISTORY), 0);
     hlc_t second = b.ts;
-    bench_set(&b, "k", "two");
-    hlc_t third = b.ts;
     bench_del(&b, "k");
     assert_int_equal(bench_rows(&b, SPACE_HISTORY), 2);
-    /* Newest first; each says when it was superseded. */
+    /* Oldest first; each under the time at which it was superseded. */
     struct row_parts p;
     const struct row_node *r = row_tree_first(&b.m.rows);
-    const char *values[] = {"two", "one"};
-    hlc_t ended[] = {third, second}, made[] = {second, first};
+    const char *values[] = {"zero", "one"};
+    hlc_t ended[] = {first, second};
     for (int i = 0; i < 2; i++, r = row_tree_next(r)) {
         struct kv_head h;
+        struct bytes old;
+        bool present;
         assert_true(row_parse(r->key, &p) && p.space == SPACE_HISTORY);
-        assert_true(get_be64(p.rest.p + p.rest.n - 8) == ~made[i]);
-        assert_true(get_u64(r->value.p) == ended[i]);
-        assert_true(kv_head_decode(bytes_of(r->value.p + 8, r->value.n - 8), &h));
+        assert_true(get_be64(p.rest.p + p.rest.n - 8) == ended[i]);
+        assert_true(history_value_decode(r->value, &present, &old) && present);
+        assert_true(kv_head_decode(old, &h));
         assert_true(bytes_equal(h.text, bytes_str(values[i])));
-        assert_true(h.version == made[i]);
     }
     assert_null(r);
+    /* The watermark, not who proposes it, says what may go; and it is not raised above the op's own time. */
+    struct bytes rows[2] = {row_tree_first(&b.m.rows)->key, row_tree_next(row_tree_first(&b.m.rows))->key};
+    kv_build_keys(&b.body, rows, 2);
+    assert_string_equal(bench_run(&b, KV_HISTORY_DROP, 0), "0");
+    kv_build_retention(&b.body, 1000, first);
+    bench_run(&b, KV_RETENTION, 0);
+    kv_build_history_find(&b.body, BYTES_LIT(""), 100, 100);
+    bench_run(&b, KV_HISTORY_FIND, OP_READ);
+    kv_build_keys(&b.body, rows, 2);
+    assert_string_equal(bench_run(&b, KV_HISTORY_DROP, 0), "1");
+    assert_int_equal(bench_rows(&b, SPACE_HISTORY), 1);
+    hlc_t now = b.ts;
+    kv_build_retention(&b.body, 1000, UINT64_MAX);
+    bench_run(&b, KV_RETENTION, 0);
+    assert_true(b.m.counters.watermark == now);
+    hlc_t end = b.ts;
+    kv_build_retention(&b.body, 0, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    assert_true(b.m.counters.watermark == end && b.m.counters.retention_ms == 0);
+    bench_deinit(&b);
+}
+
+static void test_elements_that_the_past_needs_are_not_cleaned(void **state)
+{
+    struct kv_bench b;
+    bench_init(&b, 0, SLOTS);
+    kv_build_retention(&b.body, 1000, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    hlc_t made = b.ts;
+    bench_hset(&b, "h", "f", "v");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT_HISTORY), 0); /* of a new incarnation nothing was there before */
+    bench_hset(&b, "h", "f", "w");
+    bench_hset(&b, "h", "g", "w");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT_HISTORY), 2); /* what f was; that g was not */
+    hlc_t died = b.ts;
+    bench_del(&b, "h");
+    kv_build_find(&b.body, 0, 10);
+    assert_string_equal(bench_run(&b, KV_GARBAGE_FIND, OP_READ), "[-1 []]");
+    kv_build_clean(&b.body, key_slot(BYTES_LIT("h")), made, 10);
+    assert_string_equal(bench_run(&b, KV_CLEAN, 0), "2");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT), 2);
+    kv_build_retention(&b.body, 1000, died);
+    bench_run(&b, KV_RETENTION, 0);
+    kv_build_clean(&b.body, key_slot(BYTES_LIT("h")), made, 10);
+    assert_string_equal(bench_run(&b, KV_CLEAN, 0), "0");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT), 0);
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT_HISTORY), 2); /* cleaning leaves none behind, nor does it take it */
     bench_deinit(&b);
 }
 
@@ -733,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_flush_in_parts),
         cmocka_unit_test(test_incarnations_differ_within_an_op),
         cmocka_unit_test(test_history),
+        cmocka_unit_test(test_elements_that_the_past_needs_are_not_cleaned),
         cmocka_unit_test(test_counters_are_as_before_when_nothing_was_decided),
         cmocka_unit_test(test_glob),
         cmocka_unit_test(test_limits),

@@ -126,6 +126,7 @@ static enum status run_write(struct memory_view *m, const struct op *op, struct 
 enum status memory_view_run(struct memory_view *m, const struct op *op, hlc_t ts, struct buf *out)
 {
     m->base.ts = ts;
+    m->base.keep_history = m->counters.retention_ms != 0;
     m->not_ready_run = 0;
     if (op->flags & OP_READ) return run_read(m, op, out);
     if (!(op->flags & OP_EVALUATE)) return run_write(m, op, out);

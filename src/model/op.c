@@ -35,8 +35,10 @@ bool op_decode(struct bytes in, struct op *out)
         op.sequence = reader_u64(&r);
         op.resolved = reader_u64(&r);
     }
+    if (op.flags & OP_SINCE) op.since = reader_u64(&r);
     op.body = reader_bytes(&r, reader_left(&r));
-    if (r.failed || op.semantics == 0 || (op.flags & ~(OP_HAS_ID | OP_READ | OP_EVALUATE)) != 0) return false;
+    if (r.failed || op.semantics == 0 || (op.flags & ~(OP_HAS_ID | OP_READ | OP_EVALUATE | OP_SINCE)) != 0) return false;
+    if ((op.flags & OP_SINCE) && !(op.flags & OP_HAS_ID)) return false;
     if ((op.flags & OP_READ) && (op.flags & OP_EVALUATE)) return false;
     *out = op;
     return true;
@@ -52,6 +54,7 @@ static void put_header(const struct op *op, struct buf *out)
         buf_put_u64(out, op->sequence);
         buf_put_u64(out, op->resolved);
     }
+    if (op->flags & OP_SINCE) buf_put_u64(out, op->since);
 }
 
 void op_encode(const struct op *op, struct buf *out)
@@ -168,7 +171,7 @@ enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *o
         ASSERT(out_result->n == before);
         struct op head = *op;
         head.opcode = OPCODE_WRITE_SET;
-        head.flags = op->flags & OP_HAS_ID;
+        head.flags = op->flags & (OP_HAS_ID | OP_SINCE);
         put_header(&head, out_op);
         buf_put_varint(out_op, overlay.reads.count);
         for (const struct row_node *n = row_tree_first(&overlay.reads); n != NULL; n = row_tree_next(n)) {
@@ -182,21 +185,21 @@ enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *o
     return st;
 }
 
-void op_reads(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx)
+void op_reads(const struct op *op, struct op_view *view, op_reads_each each, void *ctx)
 {
+    struct op inner;
     if (op->opcode == OPCODE_WRITE_SET) {
         struct reader checks;
         uint64_t count;
-        struct op inner;
         if (!write_set_decode(op, &checks, &count, &inner)) return;
         for (uint64_t i = 0; i < count; i++) {
             struct row_parts p;
             struct bytes row = reader_lp(&checks);
             reader_u64(&checks);
-            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == table) each(ctx, row);
+            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == view->table) each(ctx, row, (struct bytes){0}, true);
         }
-        return;
+        op = &inner;
     }
     const struct op_model *model = model_of(op->opcode);
-    if (model != NULL && model->reads != NULL) model->reads(op, table, each, ctx);
+    if (model != NULL && model->reads != NULL) model->reads(op, view, each, ctx);
 }

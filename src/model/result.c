@@ -30,6 +30,12 @@ void result_too_large(struct buf *out)
     buf_put_u8(out, 'Z');
 }
 
+void result_forgotten(struct buf *out, uint64_t up_to)
+{
+    buf_put_u8(out, 'W');
+    buf_put_u64(out, up_to);
+}
+
 void result_int(struct buf *out, int64_t v)
 {
     buf_put_u8(out, 'i');
@@ -133,7 +139,8 @@ bool result_next(struct reader *r, struct result *out)
         v.count = reader_varint(r);
         if (v.count > reader_left(r) / 2) r->failed = true;
         break;
-    case 'X': v.count = reader_u64(r); break;
+    case 'X':
+    case 'W': v.count = reader_u64(r); break;
     default: r->failed = true;
     }
     if (r->failed) return false;

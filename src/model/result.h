@@ -9,7 +9,8 @@
  *              'a' varint count, then results; 'm' varint pairs, then 2 × results; 't' varint count (a set), then results;
  *              'p' varint pairs, then 2 × results: pairs that are no map (RESP2 a flat array, RESP3 an array of two-element arrays);
  *              'X' u64: blocked by that transaction; 'V' nothing more: versions read have changed (evaluate again);
- *              'Z' nothing more: executed, but its reply was too large to keep.
+ *              'Z' nothing more: executed, but its reply was too large to keep;
+ *              'W' u64: not executed now; its session is not known, and ops of such were forgotten up to that timestamp (gate.c).
  * Threading: pure. */
 #ifndef CAIRN_MODEL_RESULT_H
 #define CAIRN_MODEL_RESULT_H
@@ -39,12 +40,13 @@ void result_set(struct buf *out, uint64_t count);
 void result_blocked(struct buf *out, uint64_t txn);
 void result_conflict(struct buf *out);
 void result_too_large(struct buf *out);
+void result_forgotten(struct buf *out, uint64_t up_to);
 
 /* One result taken off a reader. For 'a', 'm', 'p', 't' the elements follow: call again `count` (for 'm', 'p' twice) times. */
 struct result {
     uint8_t tag;
     int64_t number;     /* 'i' */
-    uint64_t count;     /* 'a', 'm', 'p', 't'; 'X' the transaction */
+    uint64_t count;     /* 'a', 'm', 'p', 't'; 'X' the transaction; 'W' the timestamp */
     struct bytes bytes; /* 'b', 's', 'e', 'd'; borrowed */
 };
 bool result_next(struct reader *r, struct result *out); /* false: malformed or at the end */

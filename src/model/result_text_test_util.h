@@ -28,6 +28,7 @@ static inline bool result_text(struct buf *out, struct reader *r)
     case 'F': buf_printf(out, "false"); return true;
     case 'V': buf_printf(out, "conflict"); return true;
     case 'Z': buf_printf(out, "too-large"); return true;
+    case 'W': buf_printf(out, "forgotten:%llu", (unsigned long long)v.count); return true;
     case 'i': buf_printf(out, "%lld", (long long)v.number); return true;
     case 'X': buf_printf(out, "blocked %llu", (unsigned long long)v.count); return true;
     case 'b':

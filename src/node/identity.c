@@ -102,6 +102,11 @@ enum status identity_open(struct env *env, const char *dir, uint16_t stores, str
     *out = (struct identity){0};
     snprintf(path, sizeof path, "%s/identity", dir);
     if (!env_exists(env, path)) {
+        char store[700];
+        snprintf(store, sizeof store, "%s/store-0", dir);
+        if (env_exists(env, store))
+            return error_set(err, ST_CORRUPT, "'%s' is missing, but '%s' is there: without it nobody can tell whose data this is. "
+                             "Put it back, or start with an empty directory", path, store);
         if (stores == 0 || stores > IDENTITY_STORES_MAX)
             return error_set(err, ST_INVALID, "a node has 1 to %d stores, not %u", IDENTITY_STORES_MAX, stores);
         out->stores = stores;

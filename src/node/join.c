@@ -252,7 +252,8 @@ static void propose_init(struct node *n)
 {
     struct request *r = proposal_new(n, CATALOG_INIT, NS_PER_S);
     catalog_op_init(&r->body, n->identity.cluster_id, n->identity.uuid, n->advertise, n->identity.stores,
-                    &n->identity.lineage, n->options.partitions, n->options.replicas);
+                    &n->identity.lineage, n->options.partitions, n->options.replicas,
+                    n->options.retention_ns / NS_PER_MS);
     gate_submit(n->shards[0].gate, r);
 }
 

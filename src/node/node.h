@@ -24,10 +24,12 @@ struct node_options {
     uint16_t stores;       /* when the directory is new; later what is there counts */
     uint32_t partitions;   /* of the default table, when founding */
     uint8_t replicas;      /* wanted copies of the default table's partitions, when founding */
+    uint64_t retention_ns; /* how long the default table keeps what is superseded, when founding; 0: not */
     bool redirects;        /* MOVED on all Redis connections */
     size_t clients_max;    /* of the whole node */
     size_t value_bytes_max;
     uint64_t request_timeout_ns;
+    uint64_t accept_loss;  /* host_options.accept_loss */
     uint8_t log_level; /* enum diag_level; told to the process's sink only when it is changed while running */
     struct host_limits limits;
     /* All partitions of the default table have a leader and this node can serve. Once. May be NULL. */

@@ -5,6 +5,7 @@
  * GET  /metrics             Prometheus
  * GET  /status.json
  * POST /api/nodes/remove?id=N
+ * POST /api/tables/retention?value=TIME   of the default table
  * GET  /api/settings, POST /api/settings?name=…&value=…
  * What changes something is refused if it may come from a web page of another site (http_guard.h).
  * Errors are {"error": "…"}: what is wrong and what to do. */
@@ -234,6 +235,64 @@ static void post_remove(struct shard *s, struct http_exchange *x, const struct h
     node_on_shard(s->node, 0, removal_decide, m);
 }
 
+/* ---- retention ---- */
+
+/* On the shard that was asked: any gate finds meta's leader. */
+struct retention_change {
+    struct request request;
+    struct http_exchange *exchange;
+    uint64_t retention_ms;
+};
+
+static void retention_proposed(struct request *r)
+{
+    struct retention_change *c = CONTAINER_OF(r, struct retention_change, request);
+    struct reader in = reader_of(r->result);
+    struct result result;
+    char text[400];
+    buf_deinit(&r->body);
+    if (r->status == ST_OUTCOME_UNKNOWN) {
+        answer_error(c->exchange, 504, "whether the retention was set is not known yet: look at cairn status, and ask again");
+    } else if (r->status != ST_OK) {
+        snprintf(text, sizeof text, "the retention was not set: %s. Ask again", r->err.text);
+        answer_error(c->exchange, 503, text);
+    } else if (!result_next(&in, &result) || result.tag == 'e') {
+        answer_error(c->exchange, 409, "the catalog refused: it has no default table");
+    } else {
+        struct buf body = {0};
+        struct json j = {&body, false};
+        json_begin_object(&j, NULL);
+        json_put_text(&j, "table", "default");
+        json_put_u64(&j, "retention_ms", c->retention_ms);
+        json_end_object(&j);
+        buf_put_u8(&body, '\n');
+        http_answer(c->exchange, 200, JSON_TYPE, buf_view(&body));
+        buf_deinit(&body);
+    }
+    mem_free(c);
+}
+
+static void post_retention(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    char text[32];
+    uint64_t ns;
+    if (!http_query(r->query, "value", text, sizeof text) || !parse_duration_ns(text, &ns) || ns % NS_PER_MS != 0 ||
+        ns / NS_PER_MS > CATALOG_RETENTION_MAX_MS) {
+        answer_error(x, 400, "say how long: POST /api/tables/retention?value=TIME, as 1h or 30m, at most 9600h; 0s: nothing is kept");
+        return;
+    }
+    struct retention_change *c = mem_zalloc(sizeof *c);
+    c->exchange = x;
+    c->retention_ms = ns / NS_PER_MS;
+    c->request = (struct request){.kind = REQUEST_WRITE,
+                                  .table = TABLE_CATALOG,
+                                  .opcode = CATALOG_RETENTION,
+                                  .timeout_ns = REMOVE_NS,
+                                  .done = retention_proposed};
+    catalog_op_retention(&c->request.body, TABLE_DEFAULT, c->retention_ms);
+    gate_submit(s->gate, &c->request);
+}
+
 /* ---- settings ---- */
 
 static void get_settings(struct shard *s, struct http_exchange *x, const struct http_request *r)
@@ -276,6 +335,7 @@ static const struct {
     {"/health", "GET", get_health},         {"/metrics", "GET", get_metrics},
     {"/status.json", "GET", get_status},    {"/api/nodes/remove", "POST", post_remove},
     {"/api/settings", "GET", get_settings}, {"/api/settings", "POST", post_settings},
+    {"/api/tables/retention", "POST", post_retention},
 };
 
 static void not_allowed(struct http_exchange *x, struct bytes path)

@@ -19,6 +19,8 @@ struct shard_stats {
     struct port_stats port;
     struct host_stats hosts; /* added up over the shard's stores */
     uint64_t clients, keys, expires; /* keys of partitions led here */
+    uint64_t lost; /* copies whose log is damaged and whose partition has no leader */
+    char lost_text[400]; /* the first of them */
 };
 
 struct shard {

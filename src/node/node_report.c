@@ -73,6 +73,9 @@ static void add_replica(struct report_shard *out, struct replica *r, uint16_t st
                                  .stopped = info.stopped};
     if (info.stopped && info.stopped_text != NULL)
         snprintf(p->stopped_text, sizeof p->stopped_text, "%s", info.stopped_text);
+    p->rebuilds = info.rebuilds;
+    p->lost = info.lost;
+    if (info.lost_text != NULL) snprintf(p->lost_text, sizeof p->lost_text, "%s", info.lost_text);
     add_followers(p, r, &info, now);
 }
 
@@ -126,6 +129,8 @@ static void fill_health(struct shard *s, char *out, size_t max)
         snprintf(out, max, "the node has not joined its cluster yet (it asks %.200s)", n->join);
     else if (n->opened != n->shard_count) snprintf(out, max, "the node is opening its stores");
     else count_leaderless(s, out, max);
+    for (uint16_t i = 0; s->stats != NULL && i < n->shard_count && n->control != NULL && !n->stopping; i++)
+        if (s->stats[i].lost != 0) snprintf(out, max, "%s", s->stats[i].lost_text);
     if (out[0] == 0 && !n->ready_told) snprintf(out, max, "the node leads partitions but waits for its leases");
 }
 

@@ -30,6 +30,9 @@ struct report_replica {
     uint64_t lease_left_ns;
     bool suspect, stopped;
     char stopped_text[160];
+    uint32_t rebuilds;
+    bool lost; /* damaged, and the only copy */
+    char lost_text[256]; /* damaged, and nobody leads: what is gone; else "" */
     uint8_t follower_count; /* the other members */
     struct report_follower followers[RAFT_MEMBERS_MAX];
 };
@@ -60,7 +63,7 @@ struct report_shard {
 
 struct node_report {
     /* shard 0's: */
-    char unhealthy[300]; /* "": the node serves; else why it does not */
+    char unhealthy[500]; /* "": the node serves; else why it does not */
     bool meta_leads;
     struct report_heard *heard;
     size_t heard_count;

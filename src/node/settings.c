@@ -35,6 +35,9 @@ static const struct setting rows[] = {
      NODE(partitions), 1, 16384},
     {"replication-factor", NULL, "N", NULL, "copies of each partition of the default table; for a new cluster only",
      SETTING_NUMBER, false, NODE(replicas), 1, 7},
+    {"retention", NULL, "TIME", "0s: nothing is kept",
+     "how long the default table keeps what was overwritten or deleted; for a new cluster, later cairn table retention",
+     SETTING_DURATION, false, NODE(retention_ns), 0, 400ull * 24 * 3600 * NS_PER_S},
     {"insecure", NULL, NULL, NULL, "allows to listen beyond this machine, without passwords or encryption",
      SETTING_FLAG, false, OWN(insecure), 0, 1},
     {"redis-redirects", NULL, NULL, NULL,
@@ -59,6 +62,10 @@ static const struct setting rows[] = {
      GIB},
     {"disk-reserve", NULL, "SIZE", NULL, "free disk below which writes are refused", SETTING_SIZE, false,
      NODE(limits.log.reserve_bytes), 0, 1024 * GIB},
+    {"accept-loss", NULL, "PARTITION", "nothing",
+     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, when "
+     "there is nothing to repair it from",
+     SETTING_TEXT, false, OWN(accept_loss)},
     {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse",
      SETTING_LEVEL, true, NODE(log_level), DIAG_DEBUG, DIAG_ERROR},
 };
@@ -160,7 +167,10 @@ void setting_format(const struct setting *row, uint64_t value, char *out, size_t
     static const struct unit sizes[] = {{"TiB", KIB * GIB}, {"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {0}};
     switch (row->type) {
     case SETTING_SIZE: format_with_units(value, sizes, out, max); break;
-    case SETTING_DURATION: format_with_units(value, time_units, out, max); break;
+    case SETTING_DURATION:
+        if (value == 0) snprintf(out, max, "0s");
+        else format_with_units(value, time_units, out, max);
+        break;
     case SETTING_FLAG: snprintf(out, max, "%s", value != 0 ? "yes" : "no"); break;
     case SETTING_LEVEL: snprintf(out, max, "%s", levels[MIN(value, DIAG_ERROR)]); break;
     default: snprintf(out, max, "%llu", (unsigned long long)value); break;
@@ -454,6 +464,10 @@ enum status settings_check(struct settings *s, struct error *err)
     if (s->node.limits.log.segment_bytes * 2 > s->node.limits.log.bytes_max)
         return error_set(err, ST_INVALID,
                          "--log-segment is more than half of --log-max: the log needs at least two files");
+    s->node.accept_loss = ACCEPT_LOSS_ALL;
+    if (s->accept_loss[0] == 0) s->node.accept_loss = 0;
+    else if (strcmp(s->accept_loss, "all") != 0 && (!parse_number(s->accept_loss, &s->node.accept_loss) || s->node.accept_loss == 0))
+        return error_set(err, ST_INVALID, "--accept-loss %s is neither the number of a partition nor 'all'", s->accept_loss);
     s->node.limits.rows_dirty_bytes_max = s->node.limits.rows_bytes_max / 2;
     s->node.dir = s->dir;
     s->node.listen = s->listen;

@@ -20,6 +20,7 @@
 struct settings {
     struct node_options node; /* first, so that a row's place holds for node options alone too */
     char dir[360], listen[272], advertise[272], join[272], config[360];
+    char accept_loss[24];
     uint16_t shards; /* 0: as many as there are cores */
     bool insecure;
 };

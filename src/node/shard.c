@@ -200,6 +200,7 @@ static enum status open_store(struct shard *s, uint16_t store, struct host **out
                                    .node_id = n->identity.node_id,
                                    .store = store,
                                    .limits = &n->options.limits,
+                                   .accept_loss = n->options.accept_loss,
                                    .changed = on_replica_changed,
                                    .failed = on_host_failed,
                                    .ctx = s};
@@ -366,6 +367,8 @@ static void steer_leaders(struct shard *s)
             const struct catalog_partition *p = catalog_partition(s->catalog, replica_partition(r));
             struct raft_config wanted;
             if (p == NULL) continue;
+            const struct catalog_table *t = catalog_table(s->catalog, p->table);
+            if (t != NULL) replica_want_retention(r, t->retention_ms);
             catalog_wanted(p, &wanted);
             replica_reconcile(r, &wanted, p->preferred);
         }
@@ -378,7 +381,7 @@ static void add_host_stats(struct shard_stats *t, struct host *h)
     host_stats(h, &x);
     uint64_t *sum = (uint64_t *)(void *)&t->hosts.replicas;
     const uint64_t *add = (const uint64_t *)(const void *)&x.replicas;
-    _Static_assert(offsetof(struct host_stats, stalls) + 8 == sizeof(struct host_stats), "counters are last and all u64");
+    _Static_assert(offsetof(struct host_stats, applied_off) + 8 == sizeof(struct host_stats), "counters are last and all u64");
     for (size_t i = 0; i < (sizeof x - offsetof(struct host_stats, replicas)) / 8; i++) sum[i] += add[i];
     t->hosts.log.bytes += x.log.bytes;
     t->hosts.log.segments += x.log.segments;
@@ -400,6 +403,15 @@ struct stats_news {
     struct shard_stats stats;
 };
 
+/* The first copy here that can't serve because its log is damaged, for /health. */
+static void add_lost(struct shard_stats *t, const struct replica_info *info)
+{
+    if (info->lost_text == NULL || t->lost++ != 0) return;
+    snprintf(t->lost_text, sizeof t->lost_text, "partition %llu: %s; %s", (unsigned long long)info->partition_id, info->lost_text,
+             info->lost ? "there is no other copy. Put the file back as it was, or accept the loss (--accept-loss)"
+                        : "it waits for the other copies");
+}
+
 static void hear_stats(struct shard *s, void *arg)
 {
     struct stats_news *news = arg;
@@ -419,9 +431,9 @@ static void tell_stats(struct shard *s)
         add_host_stats(&news.stats, s->hosts[k]);
         for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r);) {
             struct replica_info info;
-            if (!replica_leads(r)) continue;
             replica_info(r, &info);
-            if (info.table == TABLE_CATALOG) continue;
+            add_lost(&news.stats, &info);
+            if (info.raft.role != RAFT_LEADER || info.table == TABLE_CATALOG) continue;
             news.stats.keys += (uint64_t)info.counters.keys;
             news.stats.expires += (uint64_t)info.counters.expires;
         }
@@ -495,8 +507,10 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
     struct mesh_options mesh = {.loop = loop,
                                 .shard = index,
                                 .shard_count = n->shard_count,
+                                .semantics_oldest = 1,
+                                .semantics_newest = OP_SEMANTICS,
                                 .queue_bytes_max = {64 << 20, 64 << 20},
-                                .frame_bytes_max = 640u << 20,
+                                .frame_bytes_max = n->options.limits.pending_bytes_max + (16u << 20), /* any entry fits */
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,

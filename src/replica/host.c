@@ -39,6 +39,7 @@ void host_limits_default(struct host_limits *l)
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
         .snapshots_max = 8,
@@ -52,6 +53,7 @@ void host_limits_default(struct host_limits *l)
         .stall_ns = 2 * NS_PER_S,
         .sweep_ns = NS_PER_S,
         .scrub_ns = 600 * NS_PER_S,
+        .window_sessions_max = WINDOW_SESSIONS_MAX,
         .wake_per_tick = 64,
     };
 }
@@ -336,6 +338,7 @@ static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
         !list_empty(&r->waits) || !list_empty(&r->reads))
         host_wake(r);
     snapshot_tick(r, now);
+    rebuild_tick(r, now);
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
@@ -365,6 +368,7 @@ static void on_tick(struct env_timer *timer)
     now = host_now(h); /* the rafts may have seen a later time than the one above */
     uint64_t next = liveness_next_ns(&h->liveness, now);
     for (size_t i = 0; host_each_replica(h, &i, &r);) next = MIN(next, tick_replica(h, r, now));
+    prefetch_pump(h);
     host_flush_if_due(h, now);
     /* Nothing happened and nothing is due: so the next tick is when something is, or after QUIET_NS. */
     h->quiet = !h->woken && h->snapshots == 0 && !h->engine_busy && list_empty(&h->dropped) && list_empty(&h->lost) &&
@@ -417,6 +421,8 @@ enum status host_open(const struct host_options *options, struct host **out, str
     list_init(&h->lost);
     list_init(&h->dropped);
     list_init(&h->applied);
+    list_init(&h->prefetch_queue);
+    list_init(&h->prefetch_reads);
     h->turn.run = on_turn;
     enum status st = open_parts(h, err);
     if (st != ST_OK) {
@@ -476,8 +482,13 @@ void host_free(struct host *h)
     for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
     for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
+    prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
+    uint64_t gate;
+    void *replay;
+    for (size_t i = 0; map_each(&h->replays, &i, &gate, &replay);) mem_free(replay);
+    map_deinit(&h->replays);
     map_deinit(&h->dropping);
     liveness_deinit(&h->liveness);
     stage_deinit(&h->stage);
@@ -510,7 +521,7 @@ static void on_raft(struct host *h, const struct mesh_frame *f)
     if (f->body.n < 8) return;
     uint64_t partition_id = get_u64(f->body.p);
     struct replica *r = host_replica(h, partition_id);
-    if (h->failed || (r != NULL && r->stopped)) return;
+    if (h->failed || (r != NULL && r->stopped && !r->fenced)) return;
     if (raft_message_decode(bytes_of(f->body.p + 8, f->body.n - 8), &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) {
         diag(DIAG_WARN, "raft.bad_message from=%llu why=\"%s\"", (unsigned long long)f->from_node, err.text);
         return;

@@ -36,6 +36,7 @@ struct host_limits {
     uint32_t batch_ops_max;
     uint32_t pending_bytes_max;     /* proposals waiting at a replica: ST_OVERLOADED beyond */
     uint32_t apply_bytes_per_turn;
+    uint32_t apply_fetches_max;     /* rounds of fetching what an entry misses; then a worker runs it on the disk */
     uint32_t snapshot_chunk_bytes, snapshot_window, snapshots_max;
     uint64_t flush_bytes;           /* unflushed rows: start a flush */
     uint64_t flush_ns;              /* … or after this long */
@@ -45,9 +46,12 @@ struct host_limits {
     uint64_t stall_ns;              /* a sync that takes longer: give up leadership */
     uint64_t sweep_ns;              /* between looks for expired keys and garbage; 0: never */
     uint64_t scrub_ns;              /* between scrubs of a partition; 0: never */
+    uint32_t window_sessions_max;   /* WINDOW_SESSIONS_MAX: part of the replicated state, smaller only in the simulator */
     uint32_t wake_per_tick;         /* groups woken at a time when a store is lost */
 };
 void host_limits_default(struct host_limits *l);
+
+#define ACCEPT_LOSS_ALL UINT64_MAX
 
 struct host_options {
     struct env_loop *loop;
@@ -57,6 +61,7 @@ struct host_options {
     uint64_t node_id;
     uint16_t store;
     const struct host_limits *limits;
+    uint64_t accept_loss; /* the partition whose damaged log is to be taken as it is; 0: none; ACCEPT_LOSS_ALL: any */
     /* A replica changed its role, leader or configuration, or (partition 1) applied something. */
     void (*changed)(void *ctx, struct replica *r);
     void (*failed)(void *ctx, enum status st, const char *text);
@@ -96,6 +101,7 @@ void host_deliver(struct host *h, const struct mesh_frame *f);
 /* What the gate writes into a MESH_REQUEST and finds in a MESH_REPLY. */
 struct request_head {
     uint64_t request_id; /* the gate's; echoed */
+    uint64_t life, attempt; /* of the gate, and of its attempts the how manieth: a copy of one counts once (replay.h) */
     uint64_t partition_id;
     uint8_t kind;        /* enum replica_request_kind */
     uint32_t wait_count, wait_ms;
@@ -125,7 +131,8 @@ struct host_stats {
     struct engine_stats engine;
     struct rows_stats rows;
     uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
-        snapshots_installed, duplicates_answered, conflicts, scrubs, scrub_mismatches, engine_busy, releases, stalls;
+        snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
+        engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -55,10 +55,19 @@ struct replica {
     struct raft_config applied_config; /* as of applied */
     bool applied_dirty;        /* the applied row has to be put before the next engine batch */
     struct map windows_dirty;  /* sessions whose row has to be put */
-    bool fetching;             /* apply waits for a row */
+    bool fetching;             /* apply waits for a row, or an entry is run by a worker */
+    bool running_off;          /* … the latter: outcome windows are the worker's */
     uint32_t fetch_tries;
+    struct list prefetches;    /* of entries appended and not applied (prefetch.c) */
     bool stopped;
     char stopped_text[256];
+    bool fenced; /* stopped because its rows are wrong; its log is not: it votes and acknowledges, and asks for other rows */
+    uint32_t rebuilds; /* asked for since it was fenced */
+    uint64_t rebuild_at_ns;
+    struct {
+        uint64_t replica_id, until_ns;
+    } unfit[RAFT_MEMBERS_MAX]; /* leader: who told that it is fenced, and so can't lead */
+    char damage_text[256]; /* what was found wrong with its log when it was opened; "": nothing */
     uint64_t durable_applied;  /* as of the last flush */
 
     /* apply reads entries that raft no longer has in memory */
@@ -89,6 +98,11 @@ struct replica {
     size_t scrub_count;
     unsigned sweeps; /* proposals of the sweep under way */
     uint16_t garbage_slot, expired_slot; /* where it goes on */
+    uint64_t wanted_retention_ms;  /* as the catalog says */
+    bool retention_known;          /* … if it has been heard */
+    struct buf history_at;         /* where the look for history rows goes on; empty: from the beginning */
+    uint64_t history_seen;         /* in this round */
+    uint64_t history_round_applied, history_none_applied; /* applied at this round's beginning; of a round that saw none */
 
     struct snapshot_send *sends[RAFT_MEMBERS_MAX];
     struct snapshot_receive *receive;
@@ -128,6 +142,7 @@ struct host {
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
     struct list applied;    /* replicas whose applied row is to be put */
+    struct map replays;     /* gate: node << 16 | shard → struct replay of its requests */
     struct map dropping;    /* partition id → its former replica, until its rows are gone */
     struct list dropped;    /* waiting for their jobs to end (through replica.busy) */
     struct list lost;       /* replicas to wake, paced: of stores no longer supported */
@@ -139,6 +154,10 @@ struct host {
     uint64_t stalled_since_ns;
     bool engine_busy;
     unsigned snapshots; /* sending or receiving */
+    /* prefetch.c */
+    struct list prefetch_queue, prefetch_reads;
+    unsigned prefetching, plans;
+    uint64_t planned_bytes, prefetched_bytes;
     struct stage stage;
     struct buf scratch, results, message;
     struct host_stats stats;
@@ -168,6 +187,14 @@ void replica_stop(struct replica *r, const char *fmt, ...) __attribute__((format
 
 /* replica_apply.c */
 void replica_apply(struct replica *r);
+/* prefetch.c */
+void prefetch_entry(struct replica *r, struct entry *e); /* it is appended, in place of any at its index or above */
+bool prefetch_ready(struct replica *r, const struct entry *e); /* false: wait; the replica is woken */
+void prefetch_again(struct replica *r, const struct entry *e); /* the next to be applied, which missed something */
+void prefetch_applied(struct replica *r);
+void prefetch_forget_all(struct replica *r);
+void prefetch_pump(struct host *h); /* now and then */
+void prefetch_free_reads(struct host *h); /* when the rows are closed and no replica is left */
 /* replica_lead.c */
 void replica_close_batch(struct replica *r);
 void replica_answer_entry(struct replica *r, const struct entry *e, const struct buf *results, const uint32_t *ends, size_t n);
@@ -176,7 +203,15 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
 void replica_run_reads(struct replica *r);
 void replica_run_waits(struct replica *r);
 void replica_sweep(struct replica *r, uint64_t now);
+/* rebuild.c */
+void replica_fence(struct replica *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void rebuild_load(struct replica *r, struct bytes text); /* at opening: it was fenced */
+void rebuild_tick(struct replica *r, uint64_t now);
+void rebuild_asked(struct replica *r, uint64_t by, uint64_t applied, bool wants); /* leader */
+bool rebuild_unfit(const struct replica *r, uint64_t replica_id, uint64_t now);   /* leader */
+void rebuild_done(struct replica *r); /* a snapshot has replaced the rows */
 /* scrub.c */
+void scrub_send(struct host *h, store_addr_t to_store, struct replica *r, uint64_t to, const struct scrub_report *p, uint8_t verdict);
 bool scrub_apply(struct replica *r, const struct entry *e); /* false: not now, the entry stays to be applied */
 void scrub_on_frame(struct host *h, const struct mesh_frame *f);
 void scrub_tick(struct replica *r, uint64_t now);

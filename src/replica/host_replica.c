@@ -1,5 +1,7 @@
 /* host_replica.c - opening the replicas of a store from log and engine, and dropping them.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
 #include "base/diag.h"
 #include "base/mem.h"
 #include "replica/host_internal.h"
@@ -55,6 +57,13 @@ static enum status load_state(struct host *h, struct replica *r, struct error *e
     if (!ours) return drop_rows(h, r, err);
     load_windows(h, r);
     r->durable_applied = r->applied;
+    row_system(&key, r->partition_id, SYSTEM_FENCE, BYTES_LIT(""));
+    st = engine_get(h->engine, buf_view(&key), ENGINE_DISK, &value, err);
+    buf_deinit(&key);
+    if (st == ST_NOT_FOUND) return ST_OK;
+    if (st != ST_OK) return st;
+    rebuild_load(r, value.bytes);
+    engine_value_release(&value);
     return ST_OK;
 }
 
@@ -74,6 +83,30 @@ static enum status load_entries(struct host *h, struct replica *r, uint64_t from
         log_read_release(&read);
     }
     return ST_OK;
+}
+
+/* What is gone, for people. The file's part of it is unknown if an earlier start found it and the file has left the log. */
+static void describe_damage(struct host *h, struct replica *r, const struct log_replica *on_disk)
+{
+    const char *where = log_damage(h->log);
+    char gone[96] = "all that it held is gone";
+    if (on_disk != NULL && on_disk->claimed_index > on_disk->last_index)
+        snprintf(gone, sizeof gone, "entries %llu to %llu are gone", (unsigned long long)on_disk->last_index + 1,
+                 (unsigned long long)on_disk->claimed_index);
+    else if (on_disk != NULL)
+        snprintf(gone, sizeof gone, "entries after %llu may be gone", (unsigned long long)on_disk->last_index);
+    snprintf(r->damage_text, sizeof r->damage_text,
+             "the log of store %u is damaged (%.100s): %s", h->options.store, where[0] != 0 ? where : "found at an earlier start", gone);
+}
+
+/* The operator has said that what is gone is gone: the log counts as it is. */
+static void accept_loss(struct host *h, struct replica *r, struct raft_state *state)
+{
+    diag(DIAG_WARN, "replica.loss_accepted partition=%llu replica=%llu why=\"%s\"", (unsigned long long)r->partition_id,
+         (unsigned long long)r->replica_id, r->damage_text);
+    log_clear_suspect(h->log, r->replica_id);
+    state->suspect = state->damaged = false;
+    r->damage_text[0] = 0;
 }
 
 static enum status open_raft(struct host *h, struct replica *r, const struct replica_spec *spec, struct error *err)
@@ -110,6 +143,9 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         state.base_index = last = r->applied;
         state.base_term = r->applied_term;
     }
+    if (state.damaged) describe_damage(h, r, on_disk);
+    if (state.damaged && (h->options.accept_loss == r->partition_id || h->options.accept_loss == ACCEPT_LOSS_ALL))
+        accept_loss(h, r, &state);
     struct raft_options options = {.group_id = r->partition_id,
                                    .replica_id = r->replica_id,
                                    .store = h->self,
@@ -117,6 +153,7 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
                                    .liveness = &h->liveness,
                                    .seed = env_random_u64(h->env)};
     r->raft = raft_new(&options, &state, host_now(h));
+    if (r->fenced) raft_set_unfit(r->raft, true);
     enum status st = load_entries(h, r, state.base_index + 1, last, err);
     if (st == ST_OK) raft_start(r->raft, host_now(h));
     return st;
@@ -226,6 +263,7 @@ void host_drop_replica(struct host *h, uint64_t partition_id)
     replica_lost_leadership(r);
     r->dropped = true;
     snapshot_abort_all(r);
+    prefetch_forget_all(r);
     watch_members(h, r, false);
     if (link_linked(&r->busy)) link_remove(&r->busy);
     if (link_linked(&r->lost)) link_remove(&r->lost);

@@ -2,13 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The leader proposes an ENTRY_SCRUB now and then. Where it is applied, each replica takes a snapshot of its rows and hashes
- * them on a worker; followers send theirs to whoever led that term. The leader waits for all members it knows of, or a while,
- * and compares: those that differ from a majority are told to stop. A stopped replica serves and applies nothing; it is
- * replaced like one that is lost.
- * MESH_SCRUB: partition u64 | from u64 | to u64 (replica ids) | index u64 | hash u64 | rows u64 | verdict u8 (1: stop) */
+ * them on a worker, without the history rows that nobody can see any more; followers send theirs to whoever led that term.
+ * The leader waits for all members it knows of, or a while, and compares: those that differ from a majority are told so.
+ * They are fenced, and rebuilt (rebuild.c).
+ * MESH_SCRUB: partition u64 | from u64 | to u64 (replica ids) | index u64 | hash u64 | rows u64 | verdict u8 (0 a report, 1 it
+ *             differs, 2 the sender is fenced at index and wants a snapshot, 3 it is fenced and wants none) */
 #include "base/diag.h"
 #include "base/mem.h"
 #include "replica/host_internal.h"
+#include "store/history.h"
 #include "table/place.h"
 
 struct scrub_job {
@@ -16,6 +18,7 @@ struct scrub_job {
     struct replica *replica;
     struct engine_snapshot *snapshot;
     struct buf lo, hi;
+    struct history_skip skip;
     uint64_t index, hash, rows;
     uint64_t leader; /* replica id; 0: unknown */
     store_addr_t leader_store;
@@ -23,7 +26,9 @@ struct scrub_job {
     struct error err;
 };
 
-static void send(struct host *h, store_addr_t to_store, struct replica *r, uint64_t to, const struct scrub_report *p, uint8_t verdict)
+enum { REPORT, DIFFERS, WANTS_ROWS, FENCED };
+
+void scrub_send(struct host *h, store_addr_t to_store, struct replica *r, uint64_t to, const struct scrub_report *p, uint8_t verdict)
 {
     struct buf *b = &h->message;
     buf_clear(b);
@@ -40,7 +45,7 @@ static void send(struct host *h, store_addr_t to_store, struct replica *r, uint6
 static void stop_differing(struct replica *r)
 {
     r->host->stats.scrub_mismatches++;
-    replica_stop(r, "scrub: its rows differ from those of the other replicas");
+    replica_fence(r, "scrub: its rows differ from those of the other replicas");
 }
 
 /* How many reports, the leader's own included, say the same as this one? */
@@ -64,7 +69,7 @@ static void judge(struct replica *r)
              (unsigned long long)p->rows, (unsigned long long)p->hash, r->scrub_count);
         const struct raft_member *m = raft_config_find(view.config, p->replica_id);
         if (p->replica_id == r->replica_id) own = true;
-        else if (m != NULL) send(r->host, m->store, r, p->replica_id, p, 1);
+        else if (m != NULL) scrub_send(r->host, m->store, r, p->replica_id, p, DIFFERS);
     }
     r->host->stats.scrubs++;
     r->scrub_count = 0;
@@ -87,8 +92,8 @@ static void add_report(struct replica *r, const struct scrub_report *p)
 static void run(struct env_job *job)
 {
     struct scrub_job *s = CONTAINER_OF(job, struct scrub_job, job);
-    s->status = engine_checksum(s->replica->host->engine, s->snapshot, buf_view(&s->lo), buf_view(&s->hi), NULL, NULL, &s->hash,
-                                &s->rows, &s->err);
+    s->status = engine_checksum(s->replica->host->engine, s->snapshot, buf_view(&s->lo), buf_view(&s->hi), history_skip,
+                                &s->skip, &s->hash, &s->rows, &s->err);
 }
 
 static void done(struct env_job *job)
@@ -102,11 +107,11 @@ static void done(struct env_job *job)
     if (h->closing || r->dropped || r->stopped) {
         /* nobody asks any more */
     } else if (s->status == ST_CORRUPT || s->status == ST_IO) {
-        replica_stop(r, "scrub: %s", s->err.text);
+        replica_fence(r, "scrub: %s", s->err.text);
     } else if (s->status == ST_OK && s->leader == r->replica_id) {
         add_report(r, &p);
     } else if (s->status == ST_OK && s->leader != 0) {
-        send(h, s->leader_store, r, s->leader, &p, 0);
+        scrub_send(h, s->leader_store, r, s->leader, &p, REPORT);
     }
     buf_deinit(&s->lo);
     buf_deinit(&s->hi);
@@ -123,6 +128,7 @@ bool scrub_apply(struct replica *r, const struct entry *e)
     struct scrub_job *s = mem_zalloc(sizeof *s);
     *s = (struct scrub_job){.replica = r,
                             .snapshot = engine_snapshot_take(h->engine),
+                            .skip = {r->counters.watermark, {SPACE_HISTORY, SPACE_ELEMENT_HISTORY}},
                             .index = e->index,
                             .leader = e->term == view.term ? view.leader : 0,
                             .leader_store = view.leader_store};
@@ -150,9 +156,11 @@ void scrub_on_frame(struct host *h, const struct mesh_frame *f)
     uint8_t verdict = reader_u8(&in);
     struct replica *r = host_replica(h, partition);
     if (!reader_done(&in) || r == NULL || r->replica_id != to || r->stopped) return;
-    if (verdict == 0) {
+    if (verdict == REPORT) {
         add_report(r, &p);
-    } else {
+    } else if (verdict == WANTS_ROWS || verdict == FENCED) {
+        rebuild_asked(r, p.replica_id, p.index, verdict == WANTS_ROWS);
+    } else if (verdict == DIFFERS) {
         struct raft_view view;
         raft_view(r->raft, &view);
         if (view.leader == p.replica_id) stop_differing(r); /* only the leader of now may say so */

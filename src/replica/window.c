@@ -3,6 +3,7 @@
 #include "replica/window.h"
 
 #include "base/mem.h"
+#include "base/mutation.h"
 #include "base/status.h"
 #include "model/result.h"
 
@@ -16,11 +17,16 @@ struct window {
     uint64_t session;
     uint64_t resolved; /* nothing is kept below */
     hlc_t last_ts;
+    hlc_t floor;              /* what was forgotten when this was made: the session may have been in it */
     struct outcome *outcomes; /* by rising sequence */
     size_t count, cap;
 };
 
-void windows_init(struct windows *w) { *w = (struct windows){0}; }
+void windows_init(struct windows *w, uint32_t sessions_max)
+{
+    ASSERT(sessions_max > 0 && sessions_max <= WINDOW_SESSIONS_MAX);
+    *w = (struct windows){.sessions_max = sessions_max};
+}
 
 static void window_free(struct window *s)
 {
@@ -49,14 +55,14 @@ static size_t lower_bound(const struct window *s, uint64_t sequence)
     return lo;
 }
 
-enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, struct bytes *out)
+enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since, struct bytes *out)
 {
     const struct window *s = map_get(&w->sessions, session);
-    /* A session that begins at sequence 1 is new; one that begins later was forgotten, or its first ops are still coming. */
-    if (s == NULL) return WINDOW_NEW;
+    if (s == NULL) return since >= w->forgotten || MUTATION("forgotten_taken_for_new") ? WINDOW_NEW : WINDOW_FORGOTTEN;
     if (sequence < s->resolved) return WINDOW_TOO_OLD;
     size_t i = lower_bound(s, sequence);
-    if (i == s->count || s->outcomes[i].sequence != sequence) return WINDOW_NEW;
+    if (i == s->count || s->outcomes[i].sequence != sequence)
+        return since >= s->floor || MUTATION("forgotten_taken_for_new") ? WINDOW_NEW : WINDOW_FORGOTTEN;
     *out = bytes_of(s->outcomes[i].result, s->outcomes[i].size);
     return WINDOW_KNOWN;
 }
@@ -67,6 +73,7 @@ static struct window *window_of(struct windows *w, uint64_t session)
     if (s != NULL) return s;
     s = mem_zalloc(sizeof *s);
     s->session = session;
+    s->floor = w->forgotten;
     map_set(&w->sessions, session, s);
     return s;
 }
@@ -140,8 +147,9 @@ void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_
         s->resolved = s->outcomes[n - 1].sequence + 1;
     }
     if (n > 0) drop_oldest(s, n);
-    while (w->sessions.count > WINDOW_SESSIONS_MAX) {
+    while (w->sessions.count > w->sessions_max) {
         struct window *victim = oldest(w);
+        w->forgotten = MAX(w->forgotten, victim->last_ts);
         if (forgot != NULL) forgot(ctx, victim->session);
         map_remove(&w->sessions, victim->session);
         window_free(victim);
@@ -154,6 +162,7 @@ void windows_encode(const struct windows *w, uint64_t session, struct buf *out)
     ASSERT(s != NULL);
     buf_put_u64(out, s->resolved);
     buf_put_u64(out, s->last_ts);
+    buf_put_u64(out, s->floor);
     buf_put_varint(out, s->count);
     uint64_t last = s->resolved;
     for (size_t i = 0; i < s->count; i++) {
@@ -167,7 +176,7 @@ bool windows_load(struct windows *w, uint64_t session, struct bytes row)
 {
     struct reader r = reader_of(row);
     uint64_t resolved = reader_u64(&r);
-    hlc_t last_ts = reader_u64(&r);
+    hlc_t last_ts = reader_u64(&r), floor = reader_u64(&r);
     uint64_t count = reader_varint(&r);
     if (r.failed || count > WINDOW_OUTCOMES_MAX) return false;
     uint64_t sequence = resolved;
@@ -181,6 +190,7 @@ bool windows_load(struct windows *w, uint64_t session, struct bytes row)
     struct window *s = window_of(w, session);
     s->resolved = resolved;
     s->last_ts = last_ts;
+    s->floor = floor;
     return reader_done(&r);
 }
 

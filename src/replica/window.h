@@ -6,6 +6,10 @@
  *             windows from the log; they are rows (SYSTEM_WINDOW) in the same batch as the effects, and part of snapshots.
  * Bounds:     WINDOW_OUTCOMES_MAX outcomes a session, WINDOW_SESSIONS_MAX sessions a partition (the one used longest ago by
  *             log time goes first), WINDOW_RESULT_MAX bytes a result (longer: "executed, reply not kept").
+ * Forgetting: `forgotten` is the highest log time at which a session was used that is not kept any more. An op of a session
+ *             that is not known can have been applied before only at or below it. So an op made after its gate was told of that
+ *             time or a later one (op.since) is new; any other is refused, and its gate told (docs/decisions/0005). A session
+ *             that was forgotten may come back: what it did before is as unknown as ever, so its new window keeps the time.
  * Invariants: 1. a sequence below `resolved`, or of a forgotten session, is never answered "not executed".
  *             2. the content depends on applied ops alone.
  * Threading:  the store's shard. */
@@ -22,15 +26,23 @@
 
 struct windows {
     struct map sessions; /* session → struct window */
+    uint32_t sessions_max;
+    hlc_t forgotten; /* 0: nothing was */
 };
 
-enum window_answer { WINDOW_NEW, WINDOW_KNOWN, WINDOW_TOO_OLD };
+enum window_answer {
+    WINDOW_NEW,
+    WINDOW_KNOWN,
+    WINDOW_TOO_OLD,
+    WINDOW_FORGOTTEN, /* of a session that is not known, and may have been before */
+};
 
-void windows_init(struct windows *w);
+/* sessions_max is the same on all replicas for ever: WINDOW_SESSIONS_MAX, but in tests. */
+void windows_init(struct windows *w, uint32_t sessions_max);
 void windows_deinit(struct windows *w);
 
 /* Was this op applied before? WINDOW_KNOWN: *out is its result, borrowed until the next change. */
-enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, struct bytes *out);
+enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since, struct bytes *out);
 /* Remembers an outcome. Until windows_settle it can be undone. */
 void windows_add(struct windows *w, uint64_t session, uint64_t sequence, struct bytes result);
 void windows_undo(struct windows *w, uint64_t session, uint64_t sequence);

@@ -21,6 +21,7 @@
 #define BACKOFF_MIN   (2 * NS_PER_MS)
 #define BODY_KEEP     (64u << 10)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
+#define SLOW_NS_PER_BYTE 100 /* 10 MB/s */
 
 enum flight_state {
     FLIGHT_NEW,
@@ -34,6 +35,7 @@ enum flight_state {
 struct place {
     uint64_t partition_id;
     uint64_t session, next_sequence;
+    hlc_t since; /* what the partition has said that it has forgotten up to (op.since) */
     struct list writes; /* flights with an id, by rising sequence */
     store_addr_t leader; /* 0: unknown */
     uint64_t term;       /* of the newest news; 0: none */
@@ -55,6 +57,7 @@ struct flight {
     enum flight_state state;
     store_addr_t target;
     uint64_t sent_ns, retry_ns, backoff_ns;
+    unsigned sends; /* attempts whose end has not been heard of */
     bool unknown; /* an attempt may have been executed */
     bool abandoned; /* `here` is with a replica, but the request was answered */
     struct buf op;
@@ -72,7 +75,7 @@ struct gate {
     struct list answered;     /* flights, by queue */
     struct env_timer tick; /* runs while there are requests */
     bool stopped;
-    uint64_t id_next;
+    uint64_t id_next, life, attempts;
     struct rng rng;
     struct flight *pool;
     size_t pool_count;
@@ -200,6 +203,24 @@ static store_addr_t choose(struct gate *g, struct place *p)
 }
 
 static void dispatch(struct flight *f);
+static void encode_op(struct flight *f);
+
+/* The partition does not know this gate's session (any more), and has forgotten some. If this was the only attempt it was not
+ * executed, for it was refused; so it is sent as an op made after that. If there were others, one of them may have been. */
+static void on_forgotten(struct flight *f, struct bytes result)
+{
+    struct place *p = f->place;
+    p->since = MAX(p->since, get_u64(result.p + 1));
+    if (f->unknown || f->sends != 1) {
+        finish(f, ST_OUTCOME_UNKNOWN, (struct bytes){0}, "its outcome is not kept any more: its id is too old");
+        return;
+    }
+    f->sends = 0;
+    unqueue(f);
+    f->state = FLIGHT_NEW;
+    encode_op(f);
+    dispatch(f);
+}
 
 static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_t leader, struct bytes result)
 {
@@ -208,9 +229,11 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
     uint64_t now = env_now_ns(g->env);
     if (st == ST_OK) {
         if (f->target != 0) learn_leader(g, p, f->target);
-        finish(f, ST_OK, result, NULL);
+        if (result.n == 9 && result.p[0] == 'W' && f->request->kind == REQUEST_WRITE) on_forgotten(f, result);
+        else finish(f, ST_OK, result, NULL);
         return;
     }
+    if (!maybe && f->sends > 0) f->sends--; /* that one was not executed, nor will be */
     f->unknown = f->unknown || (maybe && f->request->kind == REQUEST_WRITE);
     if (st == ST_OVERLOADED && !f->unknown) {
         finish(f, ST_OVERLOADED, (struct bytes){0}, "the partition's queue is full: try again later");
@@ -269,6 +292,14 @@ static bool try_here(struct flight *f, struct replica *replica, uint64_t now)
     enum status st = replica_submit(replica, &f->here);
     if (st == ST_OK) {
         f->state = FLIGHT_HERE;
+        f->sends++;
+        return true;
+    }
+    f->sends++; /* until the next line tells of its end */
+    struct replica_info info;
+    replica_info(replica, &info);
+    if (info.lost && !f->unknown) { /* nobody else can have it, and it won't come back by waiting */
+        finish(f, ST_UNAVAILABLE, (struct bytes){0}, info.lost_text);
         return true;
     }
     on_outcome(f, st, false, replica_leader_store(replica), (struct bytes){0});
@@ -291,6 +322,8 @@ static void dispatch(struct flight *f)
     if (replica != NULL && try_here(f, replica, now)) return;
     struct buf head = {0};
     struct request_head q = {.request_id = f->id,
+                             .life = g->life,
+                             .attempt = ++g->attempts,
                              .partition_id = f->place->partition_id,
                              .kind = (uint8_t)kind_of(r),
                              .wait_count = r->wait_count,
@@ -301,11 +334,16 @@ static void dispatch(struct flight *f)
                                 buf_view(&f->op));
     buf_deinit(&head);
     if (st != ST_OK) {
+        if (st == ST_TOO_LARGE && !f->unknown) {
+            finish(f, ST_TOO_LARGE, (struct bytes){0}, "the command is larger than what one node sends to another");
+            return;
+        }
         if (f->place->leader == f->target && st != ST_OVERLOADED) f->place->doubted = true;
         retry_later(f, now);
         return;
     }
     g->stats.forwarded++;
+    f->sends++;
     f->state = FLIGHT_SENT;
     f->sent_ns = now;
     list_push_back(&g->sent, &f->queue);
@@ -320,13 +358,17 @@ static void encode_op(struct flight *f)
     struct op op = {.semantics = OP_SEMANTICS, .opcode = r->opcode, .flags = r->op_flags, .body = buf_view(&r->body)};
     if (r->kind == REQUEST_WAIT) return;
     if (r->kind == REQUEST_WRITE) {
-        op.flags |= OP_HAS_ID;
+        op.flags |= OP_HAS_ID | (p->since != 0 ? OP_SINCE : 0);
+        op.since = p->since;
         op.session = p->session;
-        op.sequence = r->sequence = p->next_sequence++;
-        struct link *first = list_first(&p->writes);
-        op.resolved = first != NULL ? CONTAINER_OF(first, struct flight, order)->request->sequence : op.sequence;
-        list_push_back(&p->writes, &f->order);
+        if (!link_linked(&f->order)) { /* else it has its number, and is sent as a new op all the same */
+            r->sequence = p->next_sequence++;
+            list_push_back(&p->writes, &f->order);
+        }
+        op.sequence = r->sequence;
+        op.resolved = CONTAINER_OF(list_first(&p->writes), struct flight, order)->request->sequence;
     }
+    buf_clear(&f->op);
     op_encode(&op, &f->op);
     if (r->body.n > BODY_KEEP) buf_deinit(&r->body); /* a second copy of a large value is not kept */
 }
@@ -395,6 +437,7 @@ void gate_submit(struct gate *g, struct request *r)
             r->attempts = 1;
             if (replica_submit(replica, &f->here) == ST_OK) {
                 f->state = FLIGHT_HERE;
+                f->sends++;
                 return;
             }
         } else if (f->place->leader != 0) {
@@ -506,6 +549,8 @@ static void on_tick(struct env_timer *timer)
         struct flight *f = CONTAINER_OF(k, struct flight, queue);
         next = list_next(&g->sent, k);
         if (f->sent_ns + g->options.attempt_ns > now) break; /* sent in order */
+        /* A large one takes its time on the way and on the disks: a second copy of it would only make it later. */
+        if (f->sent_ns + g->options.attempt_ns + f->op.n * SLOW_NS_PER_BYTE > now) continue;
         f->unknown = f->unknown || f->request->kind == REQUEST_WRITE;
         if (f->place->leader == f->target) f->place->doubted = true;
         retry_later(f, now);
@@ -645,6 +690,7 @@ struct gate *gate_new(const struct gate_options *options)
     g->options = *options;
     g->env = env_loop_env(options->loop);
     g->map_stale = true;
+    g->life = env_random_u64(g->env) | 1;
     g->id_next = env_random_u64(g->env); /* a late answer to a former life must find nothing */
     list_init(&g->all);
     list_init(&g->sent);

@@ -19,7 +19,7 @@
 #include "base/mutation.h"
 
 enum {
-    FETCH_THREADS = 2,
+    FETCH_THREADS = 8,
     SEGMENT = 1024,   /* buckets */
     EVICT_STEPS = 64, /* second chances given before one is refused */
     RANGE_COST = 64,  /* counted for a range deletion beside its keys */
@@ -259,7 +259,7 @@ static void make_room(struct rows *r, uint64_t more)
             continue;
         }
         steps--;
-        if (w->kind == ROW_VALUE && !w->cut && w->value_cap >= CUT_FROM) cut_one(r, w);
+        if (w->kind == ROW_VALUE && !w->cut && w->value_n >= CUT_FROM) cut_one(r, w);
         else evict_one(r, w);
     }
 }

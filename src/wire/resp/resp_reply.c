@@ -149,6 +149,7 @@ static void put_one(struct buf *out, int proto, const struct result *r)
     case 'X':
         resp_put_errorf(out, "UNAVAILABLE not executed: blocked by transaction %llu", (unsigned long long)r->count);
         break;
+    case 'W': resp_put_errorf(out, "UNKNOWN the outcome of this write is not kept any more"); break; /* the gate's affair */
     case 'V': resp_put_errorf(out, "UNAVAILABLE not executed: the keys changed while it was evaluated"); break;
     case 'Z': resp_put_errorf(out, 
                         "EXECUTED the command was executed, once, but what it answered was not kept for a retry: read "

@@ -1,0 +1,110 @@
+/* rebuild.c - a replica whose rows are wrong gets others from its leader.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Found by a scrub, or by a row that can't be read. The replica is fenced: it serves and applies nothing, can't lead, and has
+ * a row that says so (SYSTEM_FENCE), so that a restart forgets nothing. Its log and its votes are whole, so it goes on
+ * voting and acknowledging. It asks the leader for a snapshot at or above what it had applied; that one replaces all rows at
+ * once, and it goes on applying its own log from there. The row goes after the rows were replaced: a crash in between
+ * rebuilds once more. It asks a bounded number of times, each time after twice as long. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "base/mem.h"
+#include "replica/host_internal.h"
+#include "table/place.h"
+
+#define REBUILDS_MAX    8
+#define REBUILD_MIN_NS  (2 * NS_PER_S)
+#define REBUILD_MAX_NS  (120 * NS_PER_S)
+#define FENCED_NOTE_NS  (30 * NS_PER_S)
+#define UNFIT_NS        (300 * NS_PER_S) /* longer than between two words of a fenced replica */
+
+enum { WANTS_ROWS = 2, FENCED = 3 };
+
+static void fence_key(const struct replica *r, struct buf *key)
+{
+    row_system(key, r->partition_id, SYSTEM_FENCE, BYTES_LIT(""));
+}
+
+void replica_fence(struct replica *r, const char *fmt, ...)
+{
+    struct buf key = {0};
+    char text[200];
+    va_list args;
+    if (r->stopped) return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    replica_stop(r, "%s", text);
+    fence_key(r, &key);
+    rows_put(r->host->rows, buf_view(&key), bytes_str(text));
+    buf_deinit(&key);
+    host_applied(r); /* so that the row reaches the engine at the end of the turn */
+    raft_set_unfit(r->raft, true);
+    r->fenced = true;
+    r->rebuilds = 0;
+    r->rebuild_at_ns = 0;
+}
+
+void rebuild_load(struct replica *r, struct bytes text)
+{
+    snprintf(r->stopped_text, sizeof r->stopped_text, "%.*s", (int)MIN(text.n, 200), (const char *)text.p);
+    r->stopped = r->fenced = true;
+}
+
+void rebuild_tick(struct replica *r, uint64_t now)
+{
+    struct raft_view view;
+    if (!r->fenced || now < r->rebuild_at_ns || r->receive != NULL) return;
+    raft_view(r->raft, &view);
+    if (view.leader == 0 || view.leader == r->replica_id) return;
+    bool wants = r->rebuilds < REBUILDS_MAX;
+    r->rebuild_at_ns = now + (wants ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS) : FENCED_NOTE_NS);
+    if (wants) {
+        r->rebuilds++;
+        diag(DIAG_WARN, "replica.rebuild partition=%llu replica=%llu attempt=%u of=%u", (unsigned long long)r->partition_id,
+             (unsigned long long)r->replica_id, r->rebuilds, REBUILDS_MAX);
+    }
+    scrub_send(r->host, view.leader_store, r, view.leader, &(struct scrub_report){.index = r->applied}, wants ? WANTS_ROWS : FENCED);
+}
+
+void rebuild_asked(struct replica *r, uint64_t by, uint64_t applied, bool wants)
+{
+    struct raft_view view;
+    size_t at = 0;
+    raft_view(r->raft, &view);
+    if (view.role != RAFT_LEADER || raft_config_find(view.config, by) == NULL) return;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
+        if (r->unfit[i].replica_id == by) {
+            at = i;
+            break;
+        }
+        if (r->unfit[i].until_ns < r->unfit[at].until_ns) at = i;
+    }
+    r->unfit[at].replica_id = by;
+    r->unfit[at].until_ns = host_now(r->host) + UNFIT_NS;
+    if (wants && r->applied >= applied && r->applied_term != 0) snapshot_start(r, by);
+}
+
+bool rebuild_unfit(const struct replica *r, uint64_t replica_id, uint64_t now)
+{
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (r->unfit[i].replica_id == replica_id && now < r->unfit[i].until_ns) return true;
+    return false;
+}
+
+void rebuild_done(struct replica *r)
+{
+    struct buf key = {0};
+    if (!r->fenced) return;
+    fence_key(r, &key);
+    rows_delete(r->host->rows, buf_view(&key));
+    buf_deinit(&key);
+    r->stopped = r->fenced = false;
+    raft_set_unfit(r->raft, false);
+    r->host->stats.rebuilt++;
+    diag(DIAG_INFO, "replica.rebuilt partition=%llu replica=%llu index=%llu attempts=%u", (unsigned long long)r->partition_id,
+         (unsigned long long)r->replica_id, (unsigned long long)r->applied, r->rebuilds);
+    r->rebuilds = 0;
+}
