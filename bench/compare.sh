@@ -269,7 +269,7 @@ run() {
     local resp=("$cairn" bench "${args[@]}" --pipeline "$5" --duration "${seconds}s" --seed "$1" --json --quiet)
     has "$system" || return 0
     case $column in
-    cairn-leader) measure "$1" "$3" "$column" cairn "${resp[@]}" --address "$cairn_nodes" --route map ;;
+    cairn-leader) measure "$1" "$3" "$column" cairn "${resp[@]}" --address "$cairn_nodes" --route leader ;;
     cairn-any) measure "$1" "$3" "$column" cairn "${resp[@]}" --address "$cairn_nodes" ;;
     redis) measure "$1" "$3" "$column" redis "${resp[@]}" --address "$(address $((10 + redis_primary)))" --wait 1 ;;
     etcd-*)

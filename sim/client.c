@@ -8,6 +8,7 @@
 #include "sim/heap.h"
 
 #define REPLIES_MAX 4
+#define LONG_BASE   INT64_C(100000000000) /* numbers of SIM_LONG_NUMBER digits */
 
 enum phase {
     IDLE,      /* thinking */
@@ -53,7 +54,8 @@ struct sim_clients {
     unsigned base, ops_in_set;
     int64_t value;
     bool finishing;
-    unsigned next_final, final_left;
+    unsigned next_final, final_count, final_left; /* objects from 0 on */
+    bool *final_done;
     char finding[256];
     struct sim_client_counters counters;
 };
@@ -80,7 +82,8 @@ static void command(struct buf *b, unsigned n, const char *a0, const char *a1, c
 static unsigned first_step(const struct client *c, struct buf *b)
 {
     const struct sim_record *r = &c->op;
-    char a[32], second[32], hash[32], arg[32], px[32];
+    char a[32], second[32], hash[32], text[32], arg[32], px[32], chunk[SIM_LONG_CHUNK + 1];
+    snprintf(text, sizeof text, "{o%u}l", r->object);
     snprintf(a, sizeof a, "{o%u}a", r->object);
     snprintf(second, sizeof second, "{o%u}b", r->object);
     snprintf(hash, sizeof hash, "{o%u}h", r->object);
@@ -118,6 +121,35 @@ static unsigned first_step(const struct client *c, struct buf *b)
             command(b, 2, "INCR", a, NULL, NULL, NULL);
             command(b, 2, "INCR", second, NULL, NULL, NULL);
         }
+        command(b, 1, "EXEC", NULL, NULL, NULL, NULL);
+        return 4;
+    case SIM_INCR_FLOAT:
+        if (r->hash) command(b, 4, "HINCRBYFLOAT", hash, "a", "3", NULL);
+        else command(b, 3, "INCRBYFLOAT", a, "3", NULL, NULL);
+        return 1;
+    case SIM_SET_NX:
+        if (r->hash) command(b, 4, "HSETNX", hash, "a", arg, NULL);
+        else command(b, 4, "SET", a, arg, "NX", NULL);
+        return 1;
+    case SIM_SET_XX: command(b, 4, "SET", a, arg, "XX", NULL); return 1;
+    case SIM_SET_NX_GET: command(b, 5, "SET", a, arg, "NX", "GET"); return 1;
+    case SIM_RENAME: command(b, 3, "RENAME", a, second, NULL, NULL); return 1;
+    case SIM_COPY: command(b, 4, "COPY", a, second, "REPLACE", NULL); return 1;
+    case SIM_LONG_WRITE:
+        snprintf(arg, sizeof arg, "%" PRId64, LONG_BASE + r->arg);
+        command(b, 4, "SETRANGE", text, "0", arg, NULL);
+        return 1;
+    case SIM_LONG_APPEND:
+        memset(chunk, 'x', SIM_LONG_CHUNK);
+        chunk[SIM_LONG_CHUNK] = 0;
+        command(b, 3, "APPEND", text, chunk, NULL, NULL);
+        return 1;
+    case SIM_LONG_DELETE: command(b, 2, "DEL", text, NULL, NULL, NULL); return 1;
+    case SIM_LONG_READ: command(b, 4, "GETRANGE", text, "0", "11", NULL); return 1;
+    case SIM_LONG_BOTH:
+        command(b, 1, "MULTI", NULL, NULL, NULL, NULL);
+        command(b, 4, "GETRANGE", text, "0", "11", NULL);
+        command(b, 2, "STRLEN", text, NULL, NULL, NULL);
         command(b, 1, "EXEC", NULL, NULL, NULL, NULL);
         return 4;
     case SIM_READ_BOTH:
@@ -184,6 +216,8 @@ static bool parse_reply(struct reader *r, struct reply *out, unsigned depth)
     return true;
 }
 
+static int64_t number_of(int64_t v) { return v == CELL_ABSENT ? v : v - LONG_BASE; }
+static int64_t length_of(int64_t v) { return v == 0 ? CELL_ABSENT : v; }
 static int64_t cell(const struct reply *r) { return r->is_number ? r->number : CELL_ABSENT; }
 static int64_t item_cell(const struct reply *r, unsigned i) { return r->items[i].is_number ? r->items[i].number : CELL_ABSENT; }
 
@@ -210,7 +244,7 @@ static void drop_connection(struct client *c)
 static void end_op(struct client *c, enum sim_outcome outcome, int64_t a, int64_t b)
 {
     struct sim_clients *all = c->all;
-    bool read = c->op.op == SIM_READ || c->op.op == SIM_READ_BOTH;
+    bool read = sim_op_reads((enum sim_op)c->op.op);
     if (outcome == SIM_UNKNOWN && read) outcome = SIM_FAILED;
     /* A CAS that never came to its EXEC has changed nothing. */
     if (outcome == SIM_UNKNOWN && c->op.op == SIM_CAS && c->phase == FIRST) outcome = SIM_FAILED;
@@ -221,7 +255,10 @@ static void end_op(struct client *c, enum sim_outcome outcome, int64_t a, int64_
     if (outcome == SIM_OK) all->counters.ok++;
     else if (outcome == SIM_UNKNOWN) all->counters.unknown++;
     else all->counters.failed++;
-    if (all->finishing && outcome == SIM_OK && all->final_left > 0 && c->op.process == UINT32_MAX) all->final_left--;
+    if (all->finishing && outcome == SIM_OK && c->op.process == UINT32_MAX && !all->final_done[c->op.object]) {
+        all->final_done[c->op.object] = true;
+        all->final_left--;
+    }
     c->op.process = 0;
     think(c);
 }
@@ -256,6 +293,8 @@ static void exec_done(struct client *c, const struct reply *exec)
         end_op(c, SIM_FAILED, 0, 0);
     } else if (c->op.op == SIM_CAS) {
         end_op(c, SIM_OK, c->op.a, 0);
+    } else if (c->op.op == SIM_LONG_BOTH) {
+        end_op(c, SIM_OK, number_of(item_cell(exec, 0)), length_of(item_cell(exec, 1)));
     } else {
         end_op(c, SIM_OK, item_cell(exec, 0), item_cell(exec, 1));
     }
@@ -265,8 +304,12 @@ static void exec_done(struct client *c, const struct reply *exec)
 static void on_replies(struct client *c)
 {
     const struct reply *first = &c->replies[0], *last = &c->replies[c->expected - 1];
-    if (c->phase == SECOND || c->op.op == SIM_BOTH) {
+    if (c->phase == SECOND || c->op.op == SIM_BOTH || c->op.op == SIM_LONG_BOTH) {
         exec_done(c, last);
+        return;
+    }
+    if (c->op.op == SIM_RENAME && first->type == '-' && strncmp(first->text, "ERR no such key", 15) == 0) {
+        end_op(c, SIM_OK, 0, CELL_ABSENT);
         return;
     }
     for (unsigned i = 0; i < c->expected; i++) {
@@ -283,6 +326,12 @@ static void on_replies(struct client *c)
         send_second(c);
         break;
     case SIM_READ_BOTH: end_op(c, SIM_OK, item_cell(first, 0), item_cell(first, 1)); break;
+    case SIM_SET_NX:
+    case SIM_SET_XX:
+    case SIM_RENAME: end_op(c, SIM_OK, first->is_number ? first->number : first->type != '_', CELL_ABSENT); break;
+    case SIM_LONG_WRITE:
+    case SIM_LONG_APPEND: end_op(c, SIM_OK, CELL_ABSENT, cell(first)); break;
+    case SIM_LONG_READ: end_op(c, SIM_OK, number_of(cell(first)), CELL_ABSENT); break;
     default: end_op(c, SIM_OK, cell(first), CELL_ABSENT); break;
     }
 }
@@ -342,6 +391,9 @@ static void on_connected(struct env_stream *s, void *ctx, enum status st)
 
 /* ---- choosing an operation ---- */
 
+static bool is_hash(unsigned object) { return object % 3 == 0; }
+static bool is_long(unsigned object) { return object % 6 == 1; }
+
 static bool choose(struct client *c)
 {
     struct sim_clients *all = c->all;
@@ -349,9 +401,10 @@ static bool choose(struct client *c)
     c->op = (struct sim_record){.process = c->process, .a = CELL_ABSENT, .b = CELL_ABSENT};
     if (all->finishing) {
         if (all->final_left == 0) return false;
-        c->op.object = all->base + all->next_final++ % all->options.objects;
-        c->op.op = SIM_READ_BOTH;
-        c->op.hash = c->op.object % 3 == 0;
+        do c->op.object = all->next_final++ % all->final_count;
+        while (all->final_done[c->op.object]);
+        c->op.hash = is_hash(c->op.object);
+        c->op.op = is_long(c->op.object) ? SIM_LONG_BOTH : SIM_READ_BOTH;
         return true;
     }
     if (++all->ops_in_set > all->options.ops_per_object * all->options.objects) {
@@ -359,13 +412,17 @@ static bool choose(struct client *c)
         all->base += all->options.objects;
     }
     c->op.object = all->base + (unsigned)rng_below(rng, all->options.objects);
-    c->op.hash = c->op.object % 3 == 0;
-    static const uint8_t weights[SIM_OP_COUNT] = {30, 14, 4, 20, 6, 4, 8, 8, 6};
+    c->op.hash = is_hash(c->op.object);
+    static const uint8_t weights[3][SIM_OP_COUNT] = {
+        {30, 14, 4, 20, 6, 4, 8, 8, 6, 6, 5, 4, 3, 5, 4}, /* strings */
+        {30, 14, 0, 36, 6, 0, 0, 8, 6, 8, 5},             /* hashes */
+        {[SIM_LONG_WRITE] = 20, [SIM_LONG_APPEND] = 12, [SIM_LONG_DELETE] = 1, [SIM_LONG_READ] = 20, [SIM_LONG_BOTH] = 12},
+    };
+    const uint8_t *w = weights[c->op.hash ? 1 : is_long(c->op.object) ? 2 : 0];
     unsigned sum = 0, draw;
-    for (unsigned i = 0; i < SIM_OP_COUNT; i++) sum += weights[i];
+    for (unsigned i = 0; i < SIM_OP_COUNT; i++) sum += w[i];
     draw = (unsigned)rng_below(rng, sum);
-    for (c->op.op = 0; draw >= weights[c->op.op]; c->op.op++) draw -= weights[c->op.op];
-    if (c->op.hash && (c->op.op == SIM_WRITE_TTL || c->op.op == SIM_GETSET || c->op.op == SIM_CAS)) c->op.op = SIM_INCR;
+    for (c->op.op = 0; draw >= w[c->op.op]; c->op.op++) draw -= w[c->op.op];
     c->op.arg = (all->value += 1000); /* room for increments, so that values tell where they come from */
     return true;
 }
@@ -424,8 +481,11 @@ struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_op
 
 void sim_clients_finish(struct sim_clients *all)
 {
+    struct heap *was = heap_enter(NULL);
     all->finishing = true;
-    all->final_left = all->options.objects;
+    all->final_count = all->final_left = all->base + all->options.objects;
+    all->final_done = mem_zalloc(all->final_count * sizeof *all->final_done);
+    heap_enter(was);
 }
 
 bool sim_clients_finished(const struct sim_clients *all) { return all->finishing && all->final_left == 0; }

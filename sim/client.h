@@ -25,7 +25,7 @@ struct sim_clients_options {
 };
 
 struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_options *options, struct history *h);
-/* From now on: no new operations but one last read of each object that was used last; done when all have succeeded. */
+/* From now on: no new operations but one last read of each object that was ever used; done when all have succeeded. */
 void sim_clients_finish(struct sim_clients *c);
 bool sim_clients_finished(const struct sim_clients *c);
 /* An answer that no Redis command should get: its text; NULL: none so far. */

@@ -3,8 +3,10 @@
  *
  * Purpose:   starts real nodes (node/node.h) on simulated machines, restarts those that end, draws faults from the seed, and
  *            looks into the nodes to compare replicas.
- * Budget:    storage is damaged on one node of the run only (a minority of every entry's copies); power losses, kills, pauses,
- *            cuts, stalls and failing syncs hit any number of nodes at once.
+ * Budget:    storage is damaged on one node at a time only (a minority of every entry's copies), and on another one only once
+ *            the first is replaced and all partitions have all their copies; power losses, kills, pauses, cuts, stalls and
+ *            failing syncs hit any number of nodes at once. While a node is lost for good, no other one loses what it has not
+ *            synced: whether a torn end is a loss can't be told then (decision 6).
  * Ownership: the cluster's memory is the harness's; nodes live in their processes. */
 #ifndef CAIRN_SIM_CLUSTER_H
 #define CAIRN_SIM_CLUSTER_H
@@ -13,7 +15,7 @@
 
 #include "sim/world.h"
 
-#define SIM_NODES_MAX 12
+#define SIM_NODES_MAX 24 /* over a run, those that are gone included */
 
 enum sim_fault {
     FAULT_KILL,
@@ -34,9 +36,17 @@ enum sim_fault {
     FAULT_DISK_FULL,
     FAULT_SYNC_ERROR,
     FAULT_WRITE_ERROR,
-    FAULT_CORRUPTION,
+    FAULT_CORRUPTION, /* a sector of the log rots */
     FAULT_STOP, /* orderly */
     FAULT_ADD_NODE,
+    FAULT_REMOVE_NODE, /* asked over HTTP, while it runs */
+    FAULT_REPLACE_NODE, /* the disk is gone for good: the node is removed, another joins with an empty disk */
+    /* Single messages between nodes; counted by message. Some of a run's whole time, more of them for a while. */
+    FAULT_FRAME_DROP,
+    FAULT_FRAME_REPEAT,
+    FAULT_FRAME_DELAY, /* and so others go past it */
+    FAULT_CORRUPT_FILE,   /* a sector of the identity or of the kept catalog rots */
+    FAULT_CORRUPT_ENGINE, /* … of the engine's files */
     FAULT_COUNT
 };
 const char *sim_fault_name(enum sim_fault f);
@@ -48,6 +58,7 @@ struct sim_cluster_options {
     uint64_t fault_every_ns; /* on average; 0: none */
     uint32_t faults;         /* bits: which kinds may happen */
     bool small_limits;       /* limits shrunk at random */
+    bool beyond_budget;      /* damage will hit a quorum, or the only copy: who stops for it is not replaced */
 };
 
 struct sim_cluster;
@@ -58,8 +69,19 @@ const char (*sim_cluster_addresses(struct sim_cluster *c))[32];
 const unsigned *sim_cluster_address_count(struct sim_cluster *c);
 bool sim_cluster_ready(const struct sim_cluster *c); /* every node was ready once since its last start */
 void sim_cluster_disturb(struct sim_cluster *c, bool on);
+/* Damages logs or engines of a quorum of the nodes, or of all, and restarts them: beyond the fault budget. */
+void sim_cluster_beyond_budget(struct sim_cluster *c);
+/* Does somebody say why it does not serve: a node that ended, a copy that is suspect, damaged or stopped? */
+bool sim_cluster_said(struct sim_cluster *c);
+void sim_cluster_count_beyond(struct sim_cluster *c, bool served);
 /* No more faults; heals, unpauses, restarts everything that can be. */
 void sim_cluster_heal(struct sim_cluster *c);
+/* Have all partitions the members that the catalog wants, as many as there should be, all caught up; are all removed nodes
+ * gone, and no copies left over? False: why says what is missing. */
+bool sim_cluster_whole(struct sim_cluster *c, char *why, size_t why_size);
+/* Starts those that were removed once more, on the disk they left with: they have to find out and end. Returns how many. */
+unsigned sim_cluster_revive_removed(struct sim_cluster *c);
+bool sim_cluster_removed_ended(struct sim_cluster *c); /* … and have they? False: it is a finding */
 /* Do all replicas of each partition that have applied the same index have the same rows? False: prints which differ. */
 bool sim_cluster_agrees(struct sim_cluster *c, FILE *out);
 /* A node said it can't go on for a reason that the faults do not explain; NULL: none. */
@@ -67,7 +89,9 @@ const char *sim_cluster_finding(const struct sim_cluster *c);
 
 struct sim_cluster_counters {
     uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
-        reads_lease, reads_index, damaged, torn, scrubs;
+        reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived, catalogs_fetched,
+        beyond_damage, beyond_served, beyond_stopped, prefetches, apply_fetches, applied_off, past_facts, past_confirmed,
+        past_over;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

@@ -1212,6 +1212,14 @@ bool sim_disk_corrupt_one(struct sim_node *n, const char *part, char *out_path, 
     return false;
 }
 
+void sim_disk_replace(struct sim_node *n)
+{
+    struct sim_disk_options options = n->disk->options;
+    ASSERT(n->process == NULL);
+    n->disk = disk_new(n); /* the old one's memory goes with the world */
+    n->disk->options = options;
+}
+
 uint64_t sim_disk_used(const struct sim_node *n)
 {
     return n->disk->used_pages * PAGE_BYTES;

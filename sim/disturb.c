@@ -45,6 +45,7 @@ static void end_link_fault(void *ctx)
 
 static void link_fault(struct sim_cluster *c, struct sim_node *from, struct sim_node *to, bool slow, uint64_t lasts)
 {
+    if (from == to) return; /* one that is gone, and its successor on the same machine */
     struct link_fault *f = mem_zalloc(sizeof *f);
     *f = (struct link_fault){c, from, to, slow};
     if (slow) net_slow(from, to, rng_between(rng_of(c), NS_PER_MS, 200 * NS_PER_MS), 20 * NS_PER_MS);
@@ -83,6 +84,44 @@ static void isolate(struct sim_cluster *c, struct sim_server *s)
         if (&c->servers[i] != s) cut_pair(c, s, &c->servers[i], lasts);
 }
 
+/* ---- single frames ---- */
+
+void sim_draw_frame_faults(struct sim_cluster *c)
+{
+    rng_init(&c->frame_rng, rng_next(rng_of(c)));
+    for (unsigned i = 0; i < ARRAY_COUNT(c->frame_one_in); i++) {
+        uint64_t one_in = rng_between(rng_of(c), 50, 2000);
+        bool drawn = rng_chance(rng_of(c), 3);
+        if (drawn && c->options.faults >> (FAULT_FRAME_DROP + i) & 1) c->frame_one_in[i] = one_in;
+    }
+}
+
+static void frame_burst(struct sim_cluster *c, unsigned i)
+{
+    c->frame_burst_one_in[i] = rng_between(rng_of(c), 2, 20);
+    c->frame_burst_until_ns[i] = world_now_ns(c->world) + duration(c);
+}
+
+enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    static const enum mesh_fate fates[] = {MESH_DROP, MESH_REPEAT, MESH_DELAY};
+    struct sim_cluster *c = ((struct sim_server *)server)->cluster;
+    if (!c->disturbing) return MESH_PASS;
+    for (unsigned i = 0; i < ARRAY_COUNT(fates); i++) {
+        bool burst = world_now_ns(c->world) < c->frame_burst_until_ns[i];
+        if (!rng_chance(&c->frame_rng, burst ? c->frame_burst_one_in[i] : c->frame_one_in[i])) continue;
+        /* Mostly past a few others; now and then long after all that it belonged to. */
+        *out_delay_ns = rng_chance(&c->frame_rng, 20) ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
+                                                      : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
+        /* A request comes once at most: that is what lets a gate say "not executed" of one that was refused (mesh invariant 1;
+         * TCP repeats nothing). Whatever else nodes send one another may come twice. */
+        if (fates[i] == MESH_REPEAT && f->kind == MESH_REQUEST) return MESH_PASS;
+        c->counters.faults[FAULT_FRAME_DROP + i]++;
+        return fates[i];
+    }
+    return MESH_PASS;
+}
+
 /* ---- disks ---- */
 
 static void end_disk_fault(void *ctx)
@@ -102,16 +141,26 @@ static void fill_disk(struct sim_cluster *c, struct sim_server *s)
     after(c, duration(c), end_disk_fault, s);
 }
 
-static bool corrupt(struct sim_cluster *c)
+static bool rot(struct sim_server *s, const char *part)
 {
-    struct sim_server *s = &c->servers[c->corruptible];
     char path[256];
     uint64_t offset;
-    if (s->gone || !sim_disk_corrupt_one(s->machine, "/log/", path, sizeof path, &offset)) return false;
-    s->storage_faults++;
+    if (!sim_disk_corrupt_one(s->machine, part, path, sizeof path, &offset)) return false;
+    s->damaged = true;
     diag(DIAG_INFO, "sim.corrupted node=%s path=%s offset=%llu", s->host, path, (unsigned long long)offset);
+    return true;
+}
+
+static bool corrupt(struct sim_cluster *c, const char *part, bool read_at_start_only)
+{
+    struct sim_server *s = &c->servers[c->corruptible];
+    if (s->gone) return false;
+    /* It may cost the node: as for one that is lost, the others have to be sound until all is well again. */
+    if (read_at_start_only && (c->mending || !cluster_whole(c, false, NULL, 0) || !cluster_sound(c, s))) return false;
+    if (!rot(s, part)) return false;
+    if (read_at_start_only) cluster_mend(c);
     /* Damage is found when it is read: let that be soon. */
-    if (rng_chance(rng_of(c), 2)) {
+    if (read_at_start_only || rng_chance(rng_of(c), 2)) {
         server_crash(s, SIM_KILL);
         server_restart_later(s, duration(c));
     }
@@ -145,8 +194,49 @@ static bool stop(struct sim_cluster *c, struct sim_server *s)
 
 static bool add_node(struct sim_cluster *c)
 {
-    if (c->count >= SIM_NODES_MAX || c->count >= c->options.nodes + 2) return false;
-    cluster_add(c);
+    if (c->count >= SIM_NODES_MAX - 2 || cluster_members(c) >= c->options.nodes + 2) return false;
+    cluster_add(c, NULL);
+    return true;
+}
+
+/* Three stay, so that damage on one of them stays within the budget; where there is none, two or even one may stay, and the
+ * cluster has to refuse what would lose the only copy. */
+static bool remove_node(struct sim_cluster *c, struct sim_server *s)
+{
+    bool damage = c->options.faults >> FAULT_CORRUPTION & 1;
+    if (s->node_id == 0 || s->removal != REMOVAL_NONE || cluster_members(c) <= (damage ? 3u : 1u)) return false;
+    admin_remove(s);
+    return true;
+}
+
+static void look_if_mended(void *ctx)
+{
+    struct sim_cluster *c = ctx;
+    bool joined = true; /* with two nodes meta has one copy only */
+    for (unsigned i = 0; i < c->count; i++) joined = joined && (c->servers[i].gone || c->servers[i].member);
+    if (!joined || !cluster_whole(c, false, NULL, 0) || !cluster_sound(c, NULL)) {
+        after(c, 200 * NS_PER_MS, look_if_mended, c);
+        return;
+    }
+    c->mending = false;
+    struct sim_server *s = draw(c);
+    if (s != NULL) c->corruptible = s->index;
+    diag(DIAG_INFO, "sim.mended");
+}
+
+void cluster_mend(struct sim_cluster *c)
+{
+    if (!c->mending) after(c, 200 * NS_PER_MS, look_if_mended, c);
+    c->mending = true;
+}
+
+/* The one node that may have damage, and only while all the others are sound and every partition has its copies. */
+static bool replace_node(struct sim_cluster *c)
+{
+    struct sim_server *s = &c->servers[c->corruptible];
+    if (c->mending || s->gone || s->node_id == 0 || s->removal != REMOVAL_NONE || cluster_members(c) < 3) return false;
+    if (c->count >= SIM_NODES_MAX - 1 || !cluster_whole(c, false, NULL, 0) || !cluster_sound(c, s)) return false;
+    server_lose(s);
     return true;
 }
 
@@ -168,10 +258,17 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
 {
     struct sim_server *s = draw(c), *b;
     struct rng *rng = rng_of(c);
+    bool tears = f == FAULT_POWER || f == FAULT_POWER_ALL || f == FAULT_SYNC_ERROR || f == FAULT_WRITE_ERROR || f == FAULT_CORRUPTION ||
+                 f == FAULT_CORRUPT_FILE || f == FAULT_CORRUPT_ENGINE;
+    if (tears && c->mending) return false;
+    if (f == FAULT_REPLACE_NODE) return replace_node(c);
     if (f == FAULT_POWER_ALL) return power_all(c);
-    if (f == FAULT_CORRUPTION) return corrupt(c);
+    if (f == FAULT_CORRUPTION) return corrupt(c, "/log/", false);
+    if (f == FAULT_CORRUPT_FILE) return corrupt(c, rng_chance(rng, 2) ? "/identity" : "/catalog", true);
+    if (f == FAULT_CORRUPT_ENGINE) return corrupt(c, "/engine/", true);
     if (f == FAULT_ADD_NODE) return add_node(c);
     if (s == NULL) return false;
+    if (f == FAULT_REMOVE_NODE) return remove_node(c, s);
     switch (f) {
     case FAULT_KILL: return crash(c, s, SIM_KILL);
     case FAULT_POWER: return crash(c, s, SIM_POWER_LOSS);
@@ -211,7 +308,25 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
         sim_disk_fail(s->machine, SIM_DISK_WRITE, rng_below(rng, 4), 1);
         return true;
     case FAULT_STOP: return stop(c, s);
+    case FAULT_FRAME_DROP:
+    case FAULT_FRAME_REPEAT:
+    case FAULT_FRAME_DELAY: frame_burst(c, f - FAULT_FRAME_DROP); return true;
     default: return false;
+    }
+}
+
+void sim_cluster_beyond_budget(struct sim_cluster *c)
+{
+    unsigned n = MAX(cluster_members(c), 1u), hit = MIN(n, n / 2 + 1 + (unsigned)rng_below(rng_of(c), n)), at = (unsigned)rng_below(rng_of(c), n);
+    bool engines = rng_chance(rng_of(c), 4);
+    for (unsigned i = 0, k = at; i < c->count && hit > 0; i++, k = (k + 1) % c->count) {
+        struct sim_server *s = &c->servers[k];
+        unsigned sectors = 1 + (unsigned)rng_below(rng_of(c), rng_chance(rng_of(c), 2) ? 6 : 60);
+        if (s->gone || s->removal != REMOVAL_NONE) continue;
+        server_crash(s, rng_chance(rng_of(c), 2) ? SIM_KILL : SIM_POWER_LOSS);
+        for (unsigned j = 0; j < sectors; j++) c->counters.beyond_damage += rot(s, engines ? "/engine/" : "/log/");
+        server_restart_later(s, duration(c));
+        hit--;
     }
 }
 
@@ -221,7 +336,7 @@ static void next_fault(void *ctx)
     c->planned = false;
     if (!c->disturbing) return;
     /* Rare ones once in a while only: they say much, but they also end what else would be seen. */
-    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 1};
+    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 2, 3, 2, 2, 2, 2, 2, 2};
     uint32_t sum = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (c->options.faults >> i & 1) sum += weights[i];
@@ -234,7 +349,7 @@ static void next_fault(void *ctx)
             at -= weights[f];
         }
         if (act(c, (enum sim_fault)f)) {
-            c->counters.faults[f]++;
+            c->counters.faults[f] += f < FAULT_FRAME_DROP || f > FAULT_FRAME_DELAY; /* frames are counted one by one */
             diag(DIAG_INFO, "sim.fault kind=%s", sim_fault_name((enum sim_fault)f));
         }
     }

@@ -14,8 +14,15 @@
 const char *sim_op_name(enum sim_op op)
 {
     static const char *const names[SIM_OP_COUNT] = {"read", "write",  "write-ttl", "incr",     "delete",
-                                                    "getset", "cas", "incr-both", "read-both"};
+                                                    "getset", "cas", "incr-both", "read-both", "incr-float", "set-nx",
+                                                    "set-xx", "set-nx-get", "rename", "copy", "long-write", "long-append",
+                                                    "long-delete", "long-read", "long-both"};
     return (unsigned)op < SIM_OP_COUNT ? names[op] : "?";
+}
+
+bool sim_op_reads(enum sim_op op)
+{
+    return op == SIM_READ || op == SIM_READ_BOTH || op == SIM_LONG_READ || op == SIM_LONG_BOTH;
 }
 
 void history_deinit(struct history *h)
@@ -48,15 +55,48 @@ void history_end(struct history *h, size_t at, enum sim_outcome outcome, int64_t
     r->return_ns = now_ns;
 }
 
-static int64_t plus_one(int64_t v) { return v == CELL_ABSENT ? 1 : v + 1; }
+static int64_t plus(int64_t v, int64_t n) { return v == CELL_ABSENT ? n : v + n; }
+static int64_t plus_one(int64_t v) { return plus(v, 1); }
 
 /* Without an answer (unknown outcome) any result fits. */
 static bool fits(const struct sim_record *r, int64_t told, int64_t is) { return r->outcome != SIM_OK || told == is; }
 
+static void set_a(struct sim_cells *c, int64_t v)
+{
+    c->a = v;
+    c->may_vanish = false;
+}
+
 bool sim_apply(const struct sim_record *r, struct sim_cells *c)
 {
-    int64_t was = c->a;
+    int64_t was = c->a, length = c->b;
     switch ((enum sim_op)r->op) {
+    case SIM_INCR_FLOAT: c->a = plus(c->a, 3); return fits(r, r->a, c->a);
+    case SIM_SET_NX:
+        if (was == CELL_ABSENT) set_a(c, r->arg);
+        return fits(r, r->a, was == CELL_ABSENT);
+    case SIM_SET_XX:
+        if (was != CELL_ABSENT) set_a(c, r->arg);
+        return fits(r, r->a, was != CELL_ABSENT);
+    case SIM_SET_NX_GET:
+        if (was == CELL_ABSENT) set_a(c, r->arg);
+        return fits(r, r->a, was);
+    case SIM_RENAME:
+    case SIM_COPY:
+        if (was != CELL_ABSENT) {
+            c->b = was;
+            c->b_may_vanish = c->may_vanish; /* the time to live goes along */
+            if (r->op == SIM_RENAME) set_a(c, CELL_ABSENT);
+        }
+        return fits(r, r->a, was != CELL_ABSENT);
+    case SIM_LONG_WRITE:
+        c->a = r->arg;
+        if (c->b == CELL_ABSENT || c->b < SIM_LONG_NUMBER) c->b = SIM_LONG_NUMBER;
+        return fits(r, r->b, c->b);
+    case SIM_LONG_APPEND: c->b = plus(c->b, SIM_LONG_CHUNK); return fits(r, r->b, c->b);
+    case SIM_LONG_DELETE: c->a = c->b = CELL_ABSENT; return fits(r, r->a, length != CELL_ABSENT);
+    case SIM_LONG_READ: return fits(r, r->a, c->a);
+    case SIM_LONG_BOTH: return fits(r, r->a, c->a) && fits(r, r->b, c->b);
     case SIM_READ: return fits(r, r->a, c->a);
     case SIM_READ_BOTH: return fits(r, r->a, c->a) && fits(r, r->b, c->b);
     case SIM_WRITE:
@@ -104,7 +144,7 @@ struct search {
 
 static bool visit(struct search *s, const struct sim_cells *c)
 {
-    uint64_t tail[3] = {(uint64_t)c->a, (uint64_t)c->b, c->may_vanish};
+    uint64_t tail[3] = {(uint64_t)c->a, (uint64_t)c->b, c->may_vanish | c->b_may_vanish << 1};
     struct bytes bits = bytes_of(s->done, s->words * 8), cells = bytes_of(tail, sizeof tail);
     struct visited v = {hash64(bits, hash64(cells, 1)), hash64(bits, hash64(cells, 2)) | 1};
     if ((s->visited_count + 1) * 2 > s->visited_cap) {
@@ -137,8 +177,27 @@ static void flip(struct search *s, size_t i) { s->done[i / 64] ^= UINT64_C(1) <<
 struct frame {
     struct sim_cells cells;
     size_t next, taken; /* taken: the op applied to come to the frame above; SIZE_MAX: the cell vanished */
-    bool vanish_tried;
+    bool a_vanished, b_vanished; /* tried */
 };
+
+/* A cell that may vanish by itself and was not seen to do so from here; false: none. */
+static bool vanish(struct frame *f, struct sim_cells *out)
+{
+    *out = f->cells;
+    if (!f->a_vanished && f->cells.may_vanish && f->cells.a != CELL_ABSENT) {
+        f->a_vanished = true;
+        out->a = CELL_ABSENT;
+        out->may_vanish = false;
+        return true;
+    }
+    if (!f->b_vanished && f->cells.b_may_vanish && f->cells.b != CELL_ABSENT) {
+        f->b_vanished = true;
+        out->b = CELL_ABSENT;
+        out->b_may_vanish = false;
+        return true;
+    }
+    return false;
+}
 
 static uint64_t return_of(const struct sim_record *r) { return r->outcome == SIM_OK ? r->return_ns : UINT64_MAX; }
 
@@ -152,10 +211,10 @@ static bool complete(const struct search *s)
 
 static bool linearize(struct search *s)
 {
-    struct frame *stack = mem_alloc((2 * s->count + 2) * sizeof *stack);
+    struct frame *stack = mem_alloc((3 * s->count + 3) * sizeof *stack);
     size_t depth = 0, first = 0;
     bool found = false;
-    stack[0] = (struct frame){.cells = {CELL_ABSENT, CELL_ABSENT, false}};
+    stack[0] = (struct frame){.cells = {CELL_ABSENT, CELL_ABSENT, false, false}};
     for (;;) {
         struct frame *f = &stack[depth];
         bool descended = false;
@@ -185,14 +244,14 @@ static bool linearize(struct search *s)
         }
         if (descended) continue;
         f->next = s->count + 1;
-        if (f->cells.may_vanish && f->cells.a != CELL_ABSENT && !f->vanish_tried) {
-            f->vanish_tried = true;
+        struct sim_cells cells;
+        while (!descended && vanish(f, &cells)) {
             f->taken = SIZE_MAX;
-            struct sim_cells cells = {CELL_ABSENT, f->cells.b, false};
-            if (visit(s, &cells)) {
-                stack[++depth] = (struct frame){.cells = cells};
-                continue;
-            }
+            descended = visit(s, &cells);
+        }
+        if (descended) {
+            stack[++depth] = (struct frame){.cells = cells};
+            continue;
         }
         if (depth == 0) break;
         depth--;
@@ -256,7 +315,7 @@ bool history_check(const struct history *h, FILE *out)
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < h->count; i++) {
             const struct sim_record *r = &h->records[i];
-            bool silent_read = r->outcome != SIM_OK && (r->op == SIM_READ || r->op == SIM_READ_BOTH);
+            bool silent_read = r->outcome != SIM_OK && sim_op_reads((enum sim_op)r->op);
             if (r->outcome == SIM_FAILED || silent_read) continue;
             if (pass == 0) start[r->object + 1]++;
             else ops[start[r->object]++] = r;

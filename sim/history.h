@@ -3,7 +3,8 @@
  *
  * Purpose:   records operations on small objects, and checks each object's history for linearizability (Herlihy and Wing,
  *            1990) by the search of Wing and Gong with Lowe's memo of visited states (2017).
- * Objects:   a pair of cells, each absent or a number; a key with its neighbour in the same slot, or two fields of a hash.
+ * Objects:   a pair of cells, each absent or a number; a key with its neighbour in the same slot, or two fields of a hash, or
+ *            of a long string the number at its beginning and its length.
  *            Every operation is on one object, so objects are checked apart.
  * Unknown:   an operation whose outcome is unknown may take effect at any time after its invocation, or never. One that
  *            failed ("not executed") must have had no effect: it is left out, so that an effect shows as a violation.
@@ -28,8 +29,21 @@ enum sim_op {
     SIM_CAS,      /* WATCH, GET (→ seen), MULTI SET EXEC: if committed, a was `seen` all the while, and is arg */
     SIM_BOTH,     /* MULTI INCR a INCR b EXEC → a, b */
     SIM_READ_BOTH, /* MGET → a, b */
+    SIM_INCR_FLOAT, /* INCRBYFLOAT: a = a + 3 → a */
+    SIM_SET_NX,    /* a = arg if absent → 1 if so, else 0 */
+    SIM_SET_XX,    /* a = arg if there → 1 if so, else 0 */
+    SIM_SET_NX_GET, /* → a; a = arg if absent */
+    SIM_RENAME,    /* b = a, a = absent → 1; 0 if a is absent */
+    SIM_COPY,      /* b = a → 1; 0 if a is absent */
+    SIM_LONG_WRITE, /* SETRANGE at 0: a = arg, b at least SIM_LONG_NUMBER → b */
+    SIM_LONG_APPEND, /* b = b + SIM_LONG_CHUNK → b */
+    SIM_LONG_DELETE, /* both absent → 1 if it was there */
+    SIM_LONG_READ, /* GETRANGE → a */
+    SIM_LONG_BOTH, /* MULTI GETRANGE STRLEN EXEC → a, b */
     SIM_OP_COUNT
 };
+
+enum { SIM_LONG_NUMBER = 12, SIM_LONG_CHUNK = 5000 }; /* bytes */
 
 enum sim_outcome { SIM_OPEN, SIM_OK, SIM_UNKNOWN, SIM_FAILED };
 
@@ -55,7 +69,7 @@ void history_end(struct history *h, size_t at, enum sim_outcome outcome, int64_t
 /* What an op does to a pair of cells; false: its results do not fit this state. For tests of the checker too. */
 struct sim_cells {
     int64_t a, b;
-    bool may_vanish;
+    bool may_vanish, b_may_vanish;
 };
 bool sim_apply(const struct sim_record *r, struct sim_cells *cells);
 
@@ -64,5 +78,6 @@ bool history_check(const struct history *h, FILE *out);
 /* One JSON object a line: process, operation, key, value, result, invoke and return time (ns), outcome. */
 void history_write(const struct history *h, FILE *out);
 const char *sim_op_name(enum sim_op op);
+bool sim_op_reads(enum sim_op op); /* and changes nothing */
 
 #endif

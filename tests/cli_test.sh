@@ -47,18 +47,23 @@ says() {
     fi
 }
 
-# http METHOD PATH: status line and body from $port, without headers
+# http METHOD PATH [HEADER …]: status line and body from $port, without headers
 http() {
+    local line="$1 $2" host='Host: x'
+    shift 2
+    [[ "$*" == *Host:* ]] && host=''
     exec 9<>"/dev/tcp/127.0.0.1/$port" || return
-    printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n' "$1" "$2" >&9
+    printf '%s HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n' "$line" >&9
+    printf '%s\r\n' ${host:+"$host"} "$@" '' >&9
     tr -d '\r' <&9 | awk 'NR == 1 { print } body { print } $0 == "" { body = 1 }'
     exec 9>&-
 }
-# answers PATTERN METHOD PATH: status line and body match
+# answers PATTERN METHOD PATH [HEADER …]: status line and body match
 answers() {
-    local got
-    got=$(http "$2" "$3")
-    if [[ $got =~ $1 ]]; then good; else bad "$2 $3" "no match of '$1' in:" "$got"; fi
+    local got pattern=$1
+    shift
+    got=$(http "$@")
+    if [[ $got =~ $pattern ]]; then good; else bad "$*" "no match of '$pattern' in:" "$got"; fi
 }
 
 start() { # ARGUMENT … : a node on $port; waits until it is ready
@@ -170,6 +175,36 @@ CAIRN_CLIENTS_MAX=9 start --data data --config good.conf --value-max 2MiB && {
     answers ' 400 .*1KiB to 512MiB' POST '/api/settings?name=value-max&value=1TiB'
     answers " 400 .*can't be changed while the node runs" POST '/api/settings?name=data&value=x'
     answers ' 404 .*there is no setting' POST '/api/settings?name=nothing&value=x'
+    # What a browser may be made to send by a page of another site
+    answers ' 403 .*web page of another site .Origin: http://evil.example' POST '/api/settings?name=value-max&value=1MiB' \
+        "Host: 127.0.0.1:$port" 'Origin: http://evil.example'
+    answers ' 403 .*no name that this cluster knows' POST '/api/settings?name=value-max&value=1MiB' \
+        "Host: evil.example:$port" "Origin: http://evil.example:$port"
+    answers ' 415 .*application/json' POST '/api/nodes/remove?id=1' 'Content-Type: application/x-www-form-urlencoded'
+    answers ' 403 .*Sec-Fetch-Site: cross-site' POST '/api/nodes/remove?id=1' "Host: 127.0.0.1:$port" 'Sec-Fetch-Site: cross-site'
+    answers ' 200 .*"value-max":"2MiB"' POST '/api/settings?name=request-timeout&value=3s' "Host: 127.0.0.1:$port" \
+        "Origin: http://127.0.0.1:$port" 'Content-Type: application/json'
+    # CLIENT LIST and KILL see the connections of both shards, whichever serves the caller
+    for i in 0 1 2 3 4 5 6 7 8 9; do
+        eval "exec {held$i}<>/dev/tcp/127.0.0.1/$port"
+        fd=held$i
+        printf 'CLIENT SETNAME held%s\r\n' "$i" >&"${!fd}"
+        read -r _ <&"${!fd}"
+    done
+    for _ in 1 2 3 4; do
+        n=$("$cairn" query --address "$address" --raw CLIENT LIST | grep -c ' name=held[0-9] ')
+        if [[ $n == 10 ]]; then good; else bad "CLIENT LIST" "$n of 10 connections"; fi
+    done
+    says 10 query --address "$address" CLIENT KILL TYPE normal
+    says 'integer. 0' query --address "$address" CLIENT KILL ADDR 127.0.0.1:1
+    n=0
+    for i in 0 1 2 3 4 5 6 7 8 9; do
+        fd=held$i
+        read -r -t 5 _ <&"${!fd}" || n=$((n + 1))
+        eval "exec {held$i}>&-"
+    done
+    if [[ $n == 10 ]]; then good; else bad "CLIENT KILL" "$n of 10 connections ended"; fi
+
     # The text format of Prometheus: each sample belongs to the TYPE before it, and stands there once.
     http GET /metrics >metrics
     if awk 'NR == 1 { next } /^# HELP / { next } /^# TYPE / { if ($3 in type) bad = 1; type[$3] = $4; now = $3; next }
@@ -207,6 +242,49 @@ if ((EUID != 0)); then
     expect 1 "'locked/data': Permission denied" serve --listen 127.0.0.1:0 --data locked/data
 fi
 expect 1 "/proc/nothing" serve --listen 127.0.0.1:0 --data /proc/nothing/here
+
+# ---- history ----
+expect 2 'say what to do' table
+expect 2 "'soon' is not a time" table retention soon
+expect 1 'no node answers' table retention 1h --address 127.0.0.1:1
+# until PATTERN: what /status.json says of the replicas matches, within 15 s
+until_status() {
+    local got
+    for _ in $(seq 150); do
+        got=$(http GET /status.json)
+        [[ $got =~ $1 ]] && good && return
+        sleep 0.1
+    done
+    bad "status shows $1" "$got"
+}
+if start --data history --stores 1 --partitions 1 --retention 1500ms; then
+    says 'OK' query --address "127.0.0.1:$port" SET kept one
+    says 'OK' query --address "127.0.0.1:$port" SET kept two
+    until_status '"retention_ms":1500,"watermark_ms":[1-9]'
+    answers '400.*at most 9600h' POST '/api/tables/retention?value=1000000h'
+    says 'keeps what is superseded for 2h' table retention 2h --address "127.0.0.1:$port"
+    until_status '"retention_ms":7200000,"watermark_ms":[1-9]'
+    stop
+    if start --data history --retention 1s; then # counts only when a cluster is founded
+        until_status '"retention_ms":7200000,"watermark_ms":[1-9]'
+        says 'two' query --address "127.0.0.1:$port" GET kept
+        answers '"retention_ms":0' POST '/api/tables/retention?value=0s'
+        until_status '"retention_ms":0,"watermark_ms":[1-9]'
+        stop
+    fi
+fi
+
+# ---- an op whose rows do not fit into memory together ----
+if start --data small --stores 1 --partitions 1 --rows-memory 4MiB --engine-cache 1MiB --engine-write-buffer 1MiB; then
+    exec 9<>"/dev/tcp/127.0.0.1/$port"
+    awk 'BEGIN { v = sprintf("%5000s", ""); gsub(/ /, "x", v)
+                 for (i = 0; i < 3000; i++) { f = "f" i; printf "*4\r\n$4\r\nHSET\r\n$3\r\nbig\r\n$%d\r\n%s\r\n$5000\r\n%s\r\n", length(f), f, v } }' >&9 &
+    head -n 3000 <&9 >/dev/null
+    exec 9>&-
+    says '1' query --address "127.0.0.1:$port" COPY big '{big}2'
+    says '3000' query --address "127.0.0.1:$port" HLEN '{big}2'
+    stop
+fi
 
 # ---- cairn local ----
 "$cairn" local --nodes 2 --port $((port + 10)) --dir local -- --partitions 4 >local.out 2>&1 &

@@ -6,7 +6,7 @@ set -uo pipefail
 cairn=${1:-build/mutations/cairn}
 passed=0 failed=0
 "$cairn" sim --seeds 40 >/dev/null 2>&1 || { echo "without a planted bug the simulator already fails"; exit 1; }
-for bug in reply_before_fsync window_ignored watch_ignored applied_row_late; do
+for bug in reply_before_fsync window_ignored watch_ignored applied_row_late history_not_written watermark_ignored; do
     if "$cairn" sim --seeds 40 --mutation "$bug" >/dev/null 2>&1; then
         echo "not caught: $bug"
         failed=$((failed + 1))

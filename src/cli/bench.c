@@ -8,7 +8,8 @@
  * ("coordinated omission" is what tools do that leave it out).
  *
  * --route map: a client has a connection to each node that leads slots and sends each key to its leader, as clients
- * that know the map do. --wait N: a write counts as answered when WAIT N has confirmed it; one WAIT follows the writes
+ * that know the map do. --route leader: a client has one connection, to a node that leads slots, and asks for keys of
+ * those, as redis-benchmark --cluster does; the nodes get as many clients as they lead slots. --wait N: a write counts as answered when WAIT N has confirmed it; one WAIT follows the writes
  * that are sent together, which is as often as a client can ask without holding its own writes up. */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -29,6 +30,9 @@
 #define FILL_PIPELINE 64
 #define MAP_NS        (10 * NS_PER_S)
 #define WAIT_MS       5000 /* how long a WAIT waits */
+#define KEY_PREFIX_MAX 64
+#define KEY_DIGITS     12
+#define DRAWS_MAX      10000 /* of a key that a node leads: there may be none among few keys */
 
 static struct {
     const char *address, *prefix, *route;
@@ -38,8 +42,10 @@ static struct {
 static const struct cli_option option_table[] = {
     {"address", CLI_TEXT, &options.address, "HOST:PORT,…",
      "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
-    {"route", CLI_TEXT, &options.route, "any|map",
-     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS [any]", 0, 0},
+    {"route", CLI_TEXT, &options.route, "any|map|leader",
+     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has one "
+     "node and asks for what that leads [any]",
+     0, 0},
     {"clients", CLI_NUMBER, &options.clients, "N", "each with a connection (--route map: one to each node) [50]", 1,
      65536},
     {"threads", CLI_NUMBER, &options.threads, "N", "threads of this program [1]", 1, 256},
@@ -87,6 +93,7 @@ struct bench_client {
     struct thread *thread;
     struct bench_conn *conns; /* pass.width of them */
     uint32_t under_way;       /* at most the pipeline */
+    uint8_t node;             /* --route leader: of the map */
 };
 
 struct thread {
@@ -117,7 +124,8 @@ struct pass {
     struct thread *threads;
     char *addresses[ADDRESSES_MAX];
     size_t address_count;
-    struct slot_map *map; /* --route map, else NULL */
+    struct slot_map *map; /* --route map or leader, else NULL */
+    bool pinned;          /* --route leader */
     size_t width;         /* connections of a client */
 };
 
@@ -133,8 +141,28 @@ static uint64_t random_u64(struct thread *t)
 
 static struct bench_conn *conn_for(struct bench_client *client, struct bytes key)
 {
-    const struct slot_map *map = client->thread->pass->map;
-    return &client->conns[map != NULL ? map->leader[key_slot(key)] : 0];
+    const struct pass *p = client->thread->pass;
+    return &client->conns[p->width > 1 ? p->map->leader[key_slot(key)] : 0];
+}
+
+/* The prefix and twelve digits: what snprintf would do, in less time than a request takes. */
+static struct bytes key_text(uint64_t number, char *text)
+{
+    size_t n = MIN(strlen(options.prefix), (size_t)KEY_PREFIX_MAX);
+    memcpy(text, options.prefix, n);
+    for (size_t i = KEY_DIGITS; i > 0; i--, number /= 10) text[n + i - 1] = (char)('0' + number % 10);
+    return bytes_of(text, n + KEY_DIGITS);
+}
+
+/* A key drawn among all, or among those that the client's node leads. */
+static struct bytes draw_key(struct bench_client *client, char *text)
+{
+    struct thread *t = client->thread;
+    const struct pass *p = t->pass;
+    for (unsigned tries = 0;; tries++) {
+        struct bytes key = key_text(random_u64(t) % options.keys, text);
+        if (!p->pinned || tries == DRAWS_MAX || p->map->leader[key_slot(key)] == client->node) return key;
+    }
 }
 
 static void push(struct bench_conn *c, uint64_t start_ns, uint8_t op)
@@ -147,17 +175,17 @@ static void push(struct bench_conn *c, uint64_t start_ns, uint8_t op)
 static void issue(struct bench_client *client, uint64_t start_ns)
 {
     struct thread *t = client->thread;
-    char text[128];
+    char text[KEY_PREFIX_MAX + KEY_DIGITS];
+    struct bytes key;
     ASSERT(client->under_way < t->pipeline);
-    uint64_t number = t->next_key;
     enum op op = WRITE;
-    if (t->fill) t->next_key += options.threads;
-    else {
-        number = random_u64(t) % options.keys;
+    if (t->fill) {
+        key = key_text(t->next_key, text);
+        t->next_key += options.threads;
+    } else {
+        key = draw_key(client, text);
         op = random_u64(t) % 100 < options.read_percent ? READ : WRITE;
     }
-    int n = snprintf(text, sizeof text, "%.64s%012" PRIu64, options.prefix, number);
-    struct bytes key = bytes_of(text, (size_t)n);
     struct bench_conn *c = conn_for(client, key);
     command_begin(&c->client.out, op == READ ? 2 : 3);
     command_word(&c->client.out, op == READ ? BYTES_LIT("GET") : BYTES_LIT("SET"));
@@ -371,13 +399,27 @@ static void run_thread(void *arg)
 
 /* ---- passes ---- */
 
+/* The node of a pinned client: they are spread as the slots are. */
+static uint8_t node_of(const struct slot_map *map, uint64_t client)
+{
+    uint64_t place = (2 * client + 1) * SLOT_MAP_SLOTS / (2 * options.clients), led = 0;
+    size_t node = 0;
+    for (;; node++) {
+        for (size_t slot = 0; slot < SLOT_MAP_SLOTS; slot++) led += map->leader[slot] == node;
+        if (place < led || node + 1 == map->node_count) return (uint8_t)node;
+    }
+}
+
 /* Connection i of the thread: client i / width, node i % width of the map. */
 static void open_conn(struct pass *p, struct thread *t, size_t i)
 {
     struct bench_conn *c = &t->conns[i];
-    const char *address = p->map != NULL ? p->map->nodes[i % p->width]
-                                         : p->addresses[(t->number + i * options.threads) % p->address_count];
+    uint64_t number = t->number + i / p->width * options.threads; /* of the client, among all */
     c->owner = &t->clients[i / p->width];
+    if (p->pinned) c->owner->node = node_of(p->map, number);
+    const char *address = p->pinned      ? p->map->nodes[c->owner->node]
+                          : p->width > 1 ? p->map->nodes[i % p->width]
+                                         : p->addresses[number % p->address_count];
     c->ring = mem_zalloc(t->ring_size * sizeof *c->ring);
     if (options.wait != 0) c->held = mem_zalloc(t->pipeline * sizeof *c->held);
     c->client = (struct resp_client){.reply = on_reply, .turn = on_turn, .failed = on_failed, .ctx = c};
@@ -626,7 +668,6 @@ static bool ask_map(struct pass *p)
     for (size_t i = 0; i < p->address_count && st != ST_OK; i++)
         st = slot_map_ask(p->env, p->addresses[i], MAP_NS, p->map, &err);
     if (st != ST_OK) cli_error("--route map: %s: %s", options.address, err.text);
-    p->width = p->map->node_count;
     return st == ST_OK;
 }
 
@@ -657,9 +698,9 @@ int bench_main(int argc, char **argv)
                   options.threads, options.clients);
         return EXIT_USAGE;
     }
-    bool map = strcmp(options.route, "map") == 0;
-    if (!map && strcmp(options.route, "any") != 0) {
-        cli_error("--route %s: it is any or map", options.route);
+    bool map = strcmp(options.route, "map") == 0, pinned = strcmp(options.route, "leader") == 0;
+    if (!map && !pinned && strcmp(options.route, "any") != 0) {
+        cli_error("--route %s: it is any, map or leader", options.route);
         return EXIT_USAGE;
     }
     char *addresses = mem_strdup(options.address);
@@ -670,12 +711,14 @@ int bench_main(int argc, char **argv)
     p.env = env_real_new();
     p.threads = mem_zalloc(options.threads * sizeof *p.threads);
     p.width = 1;
-    if (map && !ask_map(&p)) code = EXIT_FAILED;
+    if ((map || pinned) && !ask_map(&p)) code = EXIT_FAILED;
+    if (map && code == EXIT_OK) p.width = p.map->node_count;
     if (options.fill && code == EXIT_OK) {
         run_pass(&p, true);
         code = finish(&p, true);
     }
     if (code == EXIT_OK) {
+        p.pinned = pinned;
         run_pass(&p, false);
         code = finish(&p, false);
     }

@@ -25,6 +25,10 @@ static const struct cli_command commands[] = {
     {"node", "list | remove ID  [--address HOST:PORT]", "lists nodes, or removes one from its cluster",
      "A node that is removed first hands its copies over. It must be up, or others must hold all that it held.",
      node_main, node_help},
+    {"table", "retention TIME  [--address HOST:PORT]", "sets how long what was overwritten or deleted is kept",
+     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was there "
+     "before.",
+     table_main, table_help},
     {"query", "[--address HOST:PORT] COMMAND [ARGUMENT …]", "sends one Redis command and prints its reply", NULL,
      query_main, query_help},
     {"load", "--deb822 FILE|- [--address HOST:PORT] [--prefix TEXT]", "loads records as hashes", NULL, load_main,

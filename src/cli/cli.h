@@ -66,6 +66,8 @@ int status_main(int argc, char **argv);
 void status_help(void);
 int node_main(int argc, char **argv);
 void node_help(void);
+int table_main(int argc, char **argv);
+void table_help(void);
 int bench_main(int argc, char **argv);
 void bench_help(void);
 int load_main(int argc, char **argv);

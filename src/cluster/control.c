@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * MESH_REPORT:  node u64 | catalog epoch u64 | varint count | (partition u64, term u64, leader store u64, lp config) …
- * MESH_CATALOG: lp delta (empty: nothing newer) | varint count | (partition u64, leader store u64) … */
+ * MESH_CATALOG: lp delta (empty: nothing newer) | varint count | (partition u64, term u64, leader store u64) … */
 #include "cluster/control.h"
 
 #include <stdio.h>
@@ -246,8 +246,10 @@ static void encode_answer(struct control *c, uint64_t since, struct buf *out)
     buf_put_lp(out, buf_view(&delta));
     buf_put_varint(out, c->reports.count);
     for (size_t i = 0; map_each(&c->reports, &i, &id, &value);) {
+        const struct plan_report *report = value;
         buf_put_u64(out, id);
-        buf_put_u64(out, ((const struct plan_report *)value)->leader);
+        buf_put_u64(out, report->term);
+        buf_put_u64(out, report->leader);
     }
     buf_deinit(&delta);
 }
@@ -316,10 +318,10 @@ static void on_catalog(struct control *c, const struct mesh_frame *f)
         }
     }
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t id = reader_u64(&r);
+        uint64_t id = reader_u64(&r), term = reader_u64(&r);
         store_addr_t leader = reader_u64(&r);
         if (r.failed) return;
-        if (leader != 0) c->options.leader(c->options.ctx, id, leader);
+        if (leader != 0) c->options.leader(c->options.ctx, id, leader, term);
     }
 }
 

@@ -28,8 +28,8 @@ struct control_options {
     struct replica *(*meta)(void *ctx); /* partition 1's replica, NULL if it is not here */
     /* A newer catalog is here; take a reference to keep it. */
     void (*publish)(void *ctx, struct catalog *c);
-    /* Who leads a partition, as meta has heard. */
-    void (*leader)(void *ctx, uint64_t partition_id, store_addr_t leader);
+    /* Who leads a partition in a term, as meta has heard; said again with every answer of meta. */
+    void (*leader)(void *ctx, uint64_t partition_id, store_addr_t leader, uint64_t term);
     /* Proposes a catalog op; body is borrowed. The outcome comes through the catalog. */
     void (*propose)(void *ctx, uint16_t opcode, struct bytes body);
     void *ctx;

@@ -117,12 +117,16 @@ static unsigned wanted_members(const struct catalog_partition *q)
     return n;
 }
 
+static bool add_replica(struct planning *p, struct catalog_partition *q);
+
+/* In one change with the copy that takes its place, if a node can have that: then a group of three never has two only. */
 static bool retire_removed_nodes(struct planning *p, struct catalog_partition *q)
 {
     for (size_t i = 0; i < q->count; i++) {
         if (q->replicas[i].roles == 0 || load_of(p, node_of(&q->replicas[i])) != NULL) continue;
         if (wanted_members(q) == 1) continue; /* the last one: a new copy must exist first */
         q->replicas[i].roles = 0;
+        add_replica(p, q);
         return true;
     }
     return false;

@@ -67,6 +67,19 @@ size_t liveness_due(struct liveness *l, uint64_t now_ns, struct liveness_beat *o
     return n;
 }
 
+uint64_t liveness_next_ns(const struct liveness *l, uint64_t now_ns)
+{
+    uint64_t next = UINT64_MAX, key;
+    void *v;
+    for (size_t i = 0; map_each(&l->peers, &i, &key, &v);) {
+        const struct liveness_peer *p = v;
+        if (p->groups != 0) next = MIN(next, p->next_beat_ns);
+        if (p->for_epoch != 0) next = MIN(next, p->for_until_ns);
+        if (p->told_epoch != 0) next = MIN(next, p->from_until_ns);
+    }
+    return MAX(next, now_ns);
+}
+
 /* Ends our support for a store: what was promised under its epoch is void (invariant 2: the epoch never comes back). */
 static void lapse(struct liveness_peer *p)
 {
@@ -152,6 +165,11 @@ hlc_t liveness_want_limit(struct liveness *l, hlc_t limit)
 void liveness_disk_stalled(struct liveness *l, bool stalled)
 {
     l->disk_stalled = stalled;
+}
+
+void liveness_sync_took(struct liveness *l, uint64_t ns)
+{
+    l->sync_ns = MAX(MIN(ns, l->options.lease_ns), l->sync_ns - l->sync_ns / 32);
 }
 
 void liveness_expire(struct liveness *l, uint64_t now_ns, void (*lapsed)(void *ctx, store_addr_t peer), void *ctx)

@@ -84,6 +84,7 @@ struct liveness {
     hlc_t limit_wanted;    /* ours, told to peers with the next heartbeat */
     hlc_t bound_durable;   /* on our disk: at or above every limit that we acknowledged or use ourselves */
     bool disk_stalled;
+    uint64_t sync_ns;      /* how long the log's syncs took lately, at worst: elections allow for it */
 };
 
 void liveness_init(struct liveness *l, const struct liveness_options *options, hlc_t bound_durable);
@@ -97,6 +98,9 @@ const struct liveness_peer *liveness_peer(const struct liveness *l, store_addr_t
 /* Heartbeats due at now_ns, at most max; returns how many. Call at least each interval_ns. */
 size_t liveness_due(struct liveness *l, uint64_t now_ns, struct liveness_beat *out, size_t max);
 
+/* When the next beat is due, or support runs out, in either direction; UINT64_MAX: never. */
+uint64_t liveness_next_ns(const struct liveness *l, uint64_t now_ns);
+
 /* A beat or a reply arrived. Returns true and fills *out_reply if a reply has to be sent. *out_bound_wanted is set when a
  * larger durable bound is needed before the limit can be acknowledged: write it, then call liveness_bound_durable. */
 bool liveness_step(struct liveness *l, uint64_t now_ns, const struct liveness_beat *in, struct liveness_beat *out_reply,
@@ -106,6 +110,9 @@ void liveness_bound_durable(struct liveness *l, hlc_t bound);
  * that must be made durable here for it (0: it is already): a store counts its own limit only up to its durable bound. */
 hlc_t liveness_want_limit(struct liveness *l, hlc_t limit);
 void liveness_disk_stalled(struct liveness *l, bool stalled);
+/* How long the latest sync of the log took. The longest counts, and is forgotten slowly: an election whose votes can't be
+ * durable before the next candidate's timer fires only makes terms climb. Call at each tick. */
+void liveness_sync_took(struct liveness *l, uint64_t ns);
 
 /* Lapses the support that has run out: calls lapsed(ctx, peer) for each store that we stopped supporting since the last
  * call, also if it is supported again under a new epoch. The driver calls raft_support_lost for the groups led from there. */

@@ -14,7 +14,7 @@ const char *raft_role_name(enum raft_role role)
 void raft_event(const struct raft *r, const char *what)
 {
     diag(DIAG_INFO,
-         "raft.role group=%" PRIu64 " replica=%" PRIu64 " term=%" PRIu64 " role=%s leader=%" PRIu64 " why=%s",
+         "raft.role partition=%" PRIu64 " replica=%" PRIu64 " term=%" PRIu64 " role=%s leader=%" PRIu64 " why=%s",
          r->group_id, r->id, r->term, raft_role_name(r->role), r->leader, what);
 }
 
@@ -219,7 +219,7 @@ void raft_start(struct raft *r, uint64_t now_ns)
         r->vote_changed = true;
     }
     if (raft_sole_voter(r)) r->election_ns = now_ns;
-    else raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+    else raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     raft_check(r);
 }
 
@@ -258,7 +258,7 @@ void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader, store_
     r->leader = leader;
     r->leader_store = leader_store;
     if (leader != 0) r->release_term = 0; /* the others hear of it too */
-    raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+    raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     raft_event(r, led ? "stepped_down" : leader != 0 ? "leader_found" : "higher_term");
 }
 
@@ -328,7 +328,7 @@ void raft_tick(struct raft *r, uint64_t now_ns)
     r->now_ns = now_ns;
     if (r->role == RAFT_LEADER) {
         uint64_t active = raft_activity_quorum(r);
-        if (active != NEVER && now_ns >= active + r->limits.election_ns) raft_step_down(r, now_ns, "no_quorum");
+        if (active != NEVER && now_ns >= active + raft_election_timeout(r)) raft_step_down(r, now_ns, "no_quorum");
     }
     if (r->role == RAFT_LEADER) raft_transfer_tick(r);
     if (r->role == RAFT_LEADER) raft_append_tick(r);
@@ -340,7 +340,7 @@ void raft_tick(struct raft *r, uint64_t now_ns)
 static uint64_t leader_deadline(const struct raft *r)
 {
     uint64_t active = raft_activity_quorum(r);
-    uint64_t d = active != NEVER ? active + r->limits.election_ns : NEVER;
+    uint64_t d = active != NEVER ? active + raft_election_timeout(r) : NEVER;
     if (r->transfer_to != 0) d = MIN(d, MIN(r->transfer_deadline_ns, r->transfer_resend_ns));
     for (uint32_t i = 0; i < r->peer_count; i++) {
         if (r->peers[i].id == r->id) continue;
@@ -366,7 +366,7 @@ void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool
     if (r->promise.leader != 0 && r->promise.store == store && raft_vote_bound(r, r->id))
         return; /* it is back already */
     r->leader_heard_ns = 0;
-    r->election_ns = urgent ? now_ns : now_ns + raft_random_below(r, r->limits.election_ns);
+    r->election_ns = urgent ? now_ns : now_ns + raft_random_below(r, raft_election_timeout(r));
     raft_check(r);
 }
 

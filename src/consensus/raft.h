@@ -117,7 +117,8 @@ struct raft_limits {
     uint32_t uncommitted_bytes_max; /* proposals at the leader beyond: ST_OVERLOADED */
     uint32_t tail_bytes_max;        /* entries kept in memory; older ones come from the log through `fetch` */
     uint32_t reads_max;             /* waiting read-index rounds' reads */
-    uint64_t election_ns;           /* a follower without leader support waits this, plus up to as much by chance */
+    uint64_t election_ns;           /* a follower without leader support waits this (more while its log syncs slowly), plus up
+                                     * to as much by chance */
     uint64_t resend_ns;             /* an unanswered append or probe is sent again */
     uint64_t transfer_ns;           /* a transfer not done by then is given up (the leader resumes) */
     uint64_t notice_ns;             /* a commit that no append carries is told to followers after this; 0: at once */

@@ -207,6 +207,7 @@ static inline unsigned raft_quorum_of(unsigned voters)
 }
 
 /* ---- raft_vote.c ---- */
+uint64_t raft_election_timeout(const struct raft *r); /* at least limits.election_ns; more while syncs are slow */
 void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns);
 bool raft_vote_bound(const struct raft *r, uint64_t candidate); /* a promise forbids to help this candidate */
 bool raft_vote_silent(const struct raft *r);

@@ -8,6 +8,13 @@
  * A candidate's requests wait for the disk like votes do: its own vote is one, and its log as told must survive it. */
 #include "consensus/raft_internal.h"
 
+#define SYNCS_PER_ELECTION 4 /* the candidate's, the voters', and the first entry's, with some room */
+
+uint64_t raft_election_timeout(const struct raft *r)
+{
+    return MAX(r->limits.election_ns, SYNCS_PER_ELECTION * r->liveness->sync_ns);
+}
+
 void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns)
 {
     r->election_ns = r->now_ns + least_ns + raft_random_below(r, random_ns);
@@ -146,7 +153,7 @@ void raft_vote_campaign(struct raft *r, bool pre, bool transfer)
     r->role = pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
     r->vote_transfer = transfer;
     r->floor = liveness_limit(r->liveness, r->store);
-    raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+    raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     raft_event(r, transfer ? "transfer" : "campaign");
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_peer *p = &r->peers[i];
@@ -174,7 +181,7 @@ void raft_vote_tick(struct raft *r)
     if (r->now_ns < r->election_ns || !raft_vote_able(r) || raft_vote_silent(r)) return;
     if (raft_vote_bound(r, r->id)) {
         if (r->promise.term < r->term) tell_promised_leader(r);
-        raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+        raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
         return;
     }
     raft_vote_campaign(r, !raft_sole_voter(r), false);
@@ -216,10 +223,10 @@ static bool protects_leader(const struct raft *r, const struct raft_message *m)
     if (m->log_term <= r->promise.term && raft_vote_bound(r, m->from)) return true;
     if (r->role == RAFT_LEADER) {
         uint64_t active = raft_activity_quorum(r);
-        return active == NEVER || r->now_ns < active + r->limits.election_ns;
+        return active == NEVER || r->now_ns < active + raft_election_timeout(r);
     }
     return r->leader != 0 && r->leader != m->from && r->leader_heard_ns != 0 &&
-           r->now_ns < r->leader_heard_ns + r->limits.election_ns;
+           r->now_ns < r->leader_heard_ns + raft_election_timeout(r);
 }
 
 static void answer(struct raft *r, const struct raft_message *m, bool grant)
@@ -269,7 +276,7 @@ void raft_vote_on_request(struct raft *r, const struct raft_message *m)
             r->vote = m->from;
             r->vote_changed = true;
         }
-        raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
+        raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     }
     answer(r, m, grant);
 }

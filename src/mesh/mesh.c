@@ -42,6 +42,7 @@ struct mesh *mesh_new(const struct mesh_options *options)
     list_init(&m->conns);
     list_init(&m->calls);
     list_init(&m->holds);
+    list_init(&m->delayed);
     for (enum mesh_lane lane = 0; lane < MESH_LANES; lane++) {
         list_init(&m->dirty[lane]);
         list_init(&m->dirty_boxes[lane]);
@@ -56,6 +57,7 @@ void mesh_free(struct mesh *m)
     if (m == NULL) return;
     mesh_calls_free(m);
     mesh_conns_free(m);
+    mesh_delayed_free(m);
     uint64_t node_id;
     void *peer;
     for (size_t at = 0; map_each(&m->peers, &at, &node_id, &peer);) mesh_peer_free(peer);

@@ -68,11 +68,20 @@ struct mesh_frame {
     void *conn;        /* of a frame sent by mesh_call: for mesh_answer; valid during the call. Else NULL */
 };
 
+/* What becomes of a frame that arrives from another node. A test's choice only: nodes in earnest deliver all of them. */
+enum mesh_fate {
+    MESH_PASS,
+    MESH_DROP,
+    MESH_REPEAT, /* delivered now, and once more after the delay */
+    MESH_DELAY,  /* delivered after the delay: frames behind it go past */
+};
+
 enum {
     MESH_WAIT_BYTES = 256 * 1024, /* per peer and lane, while not connected; one frame always fits */
     MESH_CALLS_MAX = 64,          /* under way at a time */
     MESH_CONNS_MAX = 4096,        /* incoming, per shard */
     MESH_HOLDS_MAX = 4096,        /* connections held for an answer, per shard */
+    MESH_DELAYED_MAX = 1024, /* frames that MESH_DELAY and MESH_REPEAT may keep at a time, per shard; others pass */
     MESH_PINGS_LOST_MAX = 4,      /* unanswered: the connection is taken for dead */
 };
 
@@ -87,6 +96,8 @@ struct mesh_options {
     size_t peers_max;
     uint64_t ping_ns; /* between pings to a peer that is in use; 0: one second */
     void (*deliver)(void *ctx, const struct mesh_frame *f);
+    /* NULL, but in the simulator: asked about each frame that arrives on a connection, calls aside. */
+    enum mesh_fate (*fate)(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns);
     void (*left)(void *ctx); /* a connection given to mesh_accept has ended (for the port's count); may be NULL */
     /* A peer knows of another incarnation of this node, and refuses this one; may be NULL. */
     void (*fenced)(void *ctx, const char *text);

@@ -181,8 +181,7 @@ static bool on_frame(void *ctx, struct mesh_frame *f)
     f->from_node = c->hello.from_node;
     f->from_shard = c->hello.shard;
     f->conn = call ? &handle : NULL;
-    if (shard == m->o.shard) mesh_deliver(m, f);
-    else mesh_local_put(m, shard, c->hello.lane == MESH_BULK ? MESH_BULK : MESH_URGENT, f, (struct bytes){0}, f->body);
+    mesh_arrived(m, f, c->hello.lane == MESH_BULK ? MESH_BULK : MESH_URGENT);
     return true;
 }
 

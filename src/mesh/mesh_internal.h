@@ -5,6 +5,7 @@
  * mesh_frame.c  frames as bytes (pure)
  * mesh_peer.c   outgoing connections
  * mesh_conn.c   incoming connections, answers to calls
+ * mesh_fate.c   frames that have arrived: delivered, or disturbed by a test
  * mesh_call.c   calls: one frame there, one answer back
  * mesh_local.c  mailboxes between the shards of the process */
 #ifndef CAIRN_MESH_MESH_INTERNAL_H
@@ -90,6 +91,8 @@ struct mesh {
     size_t calls_count;
     struct list holds;
     size_t holds_count;
+    struct list delayed; /* frames; a test's */
+    size_t delayed_count;
     struct mesh **all;          /* [shard_count]; NULL until linked */
     struct mesh_mailbox *boxes; /* [shard_count * MESH_LANES] */
     struct env_task flush;
@@ -120,6 +123,10 @@ bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const
 void mesh_conns_fence(struct mesh *m, uint64_t node_id, struct incarnation known);
 void mesh_conns_free(struct mesh *m);
 void mesh_conn_answer(struct mesh *m, uint64_t conn_id, uint8_t kind, struct bytes body);
+
+/* mesh_fate.c */
+void mesh_arrived(struct mesh *m, const struct mesh_frame *f, enum mesh_lane lane); /* its endpoint is known */
+void mesh_delayed_free(struct mesh *m);
 
 /* mesh_call.c */
 void mesh_calls_free(struct mesh *m);

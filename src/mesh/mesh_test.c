@@ -268,6 +268,39 @@ static void test_order_whatever_the_reads(void **state)
     }
 }
 
+/* What a test may do to frames: by number, the fate and the delay. */
+static enum mesh_fate fate(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    static const enum mesh_fate fates[] = {MESH_PASS, MESH_DROP, MESH_REPEAT, MESH_DELAY, MESH_PASS};
+    uint64_t number = get_u64(f->body.p);
+    *out_delay_ns = 5 * NS_PER_MS;
+    return number < ARRAY_COUNT(fates) ? fates[number] : MESH_DELAY;
+}
+
+static void test_disturbed_frames(void **state)
+{
+    static const uint64_t at_once[] = {0, 2, 4}, all[] = {0, 2, 4, 2, 3};
+    for (uint16_t endpoint = 0; endpoint < SHARDS; endpoint++) { /* of the connection's shard or not */
+        struct world *w = world_of(2);
+        struct shard *to = shard(w, 2, endpoint);
+        for (uint16_t i = 0; i < SHARDS; i++) shard(w, 2, i)->mesh->o.fate = fate;
+        for (uint64_t i = 0; i < 5; i++)
+            assert_int_equal(send_number(shard(w, 1, 0), 2, endpoint, MESH_URGENT, i, 20), ST_OK);
+        fake_run(w->f);
+        assert_int_equal(to->seen_count, ARRAY_COUNT(at_once));
+        for (size_t i = 0; i < ARRAY_COUNT(at_once); i++) assert_int_equal(to->seen[i].number, at_once[i]);
+        fake_advance(w->f, 6 * NS_PER_MS);
+        assert_int_equal(to->seen_count, ARRAY_COUNT(all));
+        for (size_t i = 0; i < ARRAY_COUNT(all); i++) assert_int_equal(to->seen[i].number, all[i]);
+        /* What is kept is bounded, and goes with the mesh. */
+        for (uint64_t i = 0; i < MESH_DELAYED_MAX + 10; i++)
+            assert_int_equal(send_number(shard(w, 1, 0), 2, endpoint, MESH_URGENT, 100 + i, 20), ST_OK);
+        fake_run(w->f);
+        assert_int_equal(to->seen_count, ARRAY_COUNT(all) + 10);
+        world_free(w);
+    }
+}
+
 static void test_a_turn_is_one_write(void **state)
 {
     struct world *w = world_of(2);
@@ -973,6 +1006,7 @@ int main(void)
         cmocka_unit_test(test_to_the_shard_of_the_endpoint),
         cmocka_unit_test(test_no_such_place),
         cmocka_unit_test(test_order_whatever_the_reads),
+        cmocka_unit_test(test_disturbed_frames),
         cmocka_unit_test(test_a_turn_is_one_write),
         cmocka_unit_test(test_no_allocation_in_steady_state),
         cmocka_unit_test(test_bulk_does_not_delay_urgent),

@@ -171,6 +171,22 @@ bool catalog_get_table(struct reader *r, struct catalog_table *t)
     return get_text(r, t->name, sizeof t->name) && !r->failed && t->replicas > 0 && t->replicas <= RAFT_MEMBERS_MAX;
 }
 
+void catalog_put_retention(const struct catalog_table *t, struct buf *out)
+{
+    buf_put_u64(out, t->retention_epoch);
+    buf_put_u32(out, t->id);
+    buf_put_u64(out, t->retention_ms);
+}
+
+bool catalog_get_retention(struct reader *r, struct catalog_table *t)
+{
+    *t = (struct catalog_table){0};
+    t->retention_epoch = reader_u64(r);
+    t->id = reader_u32(r);
+    t->retention_ms = reader_u64(r);
+    return !r->failed && t->retention_epoch != 0 && t->retention_ms <= CATALOG_RETENTION_MAX_MS;
+}
+
 void catalog_put_partition(const struct catalog_partition *p, struct buf *out)
 {
     buf_put_u64(out, p->id);
@@ -246,8 +262,22 @@ void catalog_set_table(struct catalog *c, const struct catalog_table *t)
     size_t i = 0;
     while (i < c->table_count && c->tables[i].id < t->id) i++;
     if (i == c->table_count || c->tables[i].id != t->id)
-        insert_at((void **)&c->tables, &c->table_count, sizeof *c->tables, i);
+        memset(insert_at((void **)&c->tables, &c->table_count, sizeof *c->tables, i), 0, sizeof *c->tables);
+    struct catalog_table old = c->tables[i];
     c->tables[i] = *t;
+    c->tables[i].retention_ms = old.retention_ms;
+    c->tables[i].retention_epoch = old.retention_epoch;
+}
+
+bool catalog_set_retention(struct catalog *c, const struct catalog_table *t)
+{
+    for (size_t i = 0; i < c->table_count; i++) {
+        if (c->tables[i].id != t->id) continue;
+        c->tables[i].retention_ms = t->retention_ms;
+        c->tables[i].retention_epoch = t->retention_epoch;
+        return true;
+    }
+    return false;
 }
 
 void catalog_set_partition(struct catalog *c, const struct catalog_partition *p)
@@ -290,6 +320,11 @@ void catalog_encode(const struct catalog *c, uint64_t since, struct buf *out)
             buf_put_u8(out, CATALOG_KIND_TABLE);
             catalog_put_table(&c->tables[i], out);
         }
+    for (size_t i = 0; i < c->table_count; i++) /* behind all tables, so that each is there when its retention comes */
+        if (c->tables[i].retention_epoch > since) {
+            buf_put_u8(out, CATALOG_KIND_RETENTION);
+            catalog_put_retention(&c->tables[i], out);
+        }
     for (size_t i = 0; i < c->partition_count; i++)
         if (c->partitions[i].epoch > since) {
             buf_put_u8(out, CATALOG_KIND_PARTITION);
@@ -317,6 +352,7 @@ static bool get_object(struct catalog *c, struct reader *r, uint8_t kind)
         if (!catalog_get_table(r, &table)) return false;
         catalog_set_table(c, &table);
         return true;
+    case CATALOG_KIND_RETENTION: return catalog_get_retention(r, &table) && catalog_set_retention(c, &table);
     case CATALOG_KIND_PARTITION:
         if (!catalog_get_partition(r, &partition)) return false;
         catalog_set_partition(c, &partition);

@@ -19,6 +19,7 @@
 #define CATALOG_NODES_MAX   1024u
 #define CATALOG_NAME_MAX    255u
 #define CATALOG_STORES_MAX  256u
+#define CATALOG_RETENTION_MAX_MS (400ull * 24 * 3600 * 1000)
 
 enum catalog_opcode {
     CATALOG_INIT = OPCODE_CATALOG + 1,
@@ -27,6 +28,7 @@ enum catalog_opcode {
     CATALOG_PARTITION,
     CATALOG_SETTING,
     CATALOG_READ, /* the epoch; OP_READ */
+    CATALOG_RETENTION,
 };
 
 enum node_state { NODE_UP = 1, NODE_REMOVED = 2 };
@@ -44,6 +46,9 @@ struct catalog_table {
     uint32_t id;
     uint8_t replicas; /* wanted copies of each partition */
     char name[CATALOG_NAME_MAX + 1];
+    /* An object of its own, so that the one above stays as it is: how long what is superseded is kept. */
+    uint64_t retention_ms;    /* 0: it is not */
+    uint64_t retention_epoch; /* 0: never set */
 };
 struct catalog_replica {
     uint64_t replica_id;
@@ -104,12 +109,14 @@ void catalog_range(struct buf *lo, struct buf *hi);
 
 /* Bodies of ops. */
 void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_t uuid[16], const char *address,
-                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas);
+                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas,
+                     uint64_t retention_ms);
 void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores,
                      const struct lineage *lineage);
 void catalog_op_node_state(struct buf *out, uint64_t node_id, uint8_t state);
 /* The partition as it should be; expected_epoch guards against plans made on an older catalog. Replicas with id 0 are new. */
 void catalog_op_partition(struct buf *out, uint64_t expected_epoch, const struct catalog_partition *p);
 void catalog_op_setting(struct buf *out, const char *name, const char *value);
+void catalog_op_retention(struct buf *out, uint32_t table, uint64_t retention_ms);
 
 #endif

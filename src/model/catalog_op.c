@@ -8,7 +8,8 @@
 /* ---- bodies ---- */
 
 void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_t uuid[16], const char *address,
-                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas)
+                     uint16_t stores, const struct lineage *lineage, uint32_t partitions, uint8_t replicas,
+                     uint64_t retention_ms)
 {
     buf_put(out, cluster_id, 16);
     buf_put(out, uuid, 16);
@@ -17,6 +18,7 @@ void catalog_op_init(struct buf *out, const uint8_t cluster_id[16], const uint8_
     lineage_put(lineage, out);
     buf_put_u32(out, partitions);
     buf_put_u8(out, replicas);
+    if (retention_ms != 0) buf_put_u64(out, retention_ms);
 }
 
 void catalog_op_join(struct buf *out, const uint8_t uuid[16], const char *address, uint16_t stores,
@@ -47,6 +49,12 @@ void catalog_op_setting(struct buf *out, const char *name, const char *value)
     strcpy(s.name, name);
     strcpy(s.value, value);
     catalog_put_setting(&s, out);
+}
+
+void catalog_op_retention(struct buf *out, uint32_t table, uint64_t retention_ms)
+{
+    buf_put_u32(out, table);
+    buf_put_u64(out, retention_ms);
 }
 
 /* ---- applying ---- */
@@ -90,6 +98,14 @@ static void write_node(struct change *c, const struct catalog_node *n)
     row_of_id(c, CATALOG_KIND_NODE, n->id);
     buf_clear(&c->value);
     catalog_put_node(n, &c->value);
+    put_row(c);
+}
+
+static void write_retention(struct change *c, const struct catalog_table *t)
+{
+    row_of_id(c, CATALOG_KIND_RETENTION, t->id);
+    buf_clear(&c->value);
+    catalog_put_retention(t, &c->value);
     put_row(c);
 }
 
@@ -142,7 +158,9 @@ static enum status run_init(struct change *c, struct reader *r)
     bool lineage_read = lineage_get(r, &lineage);
     uint32_t partitions = reader_u32(r);
     uint8_t replicas = reader_u8(r);
-    if (!text || !lineage_read || !reader_done(r) || node.stores == 0 || node.stores > CATALOG_STORES_MAX || partitions == 0 ||
+    uint64_t retention_ms = reader_left(r) != 0 ? reader_u64(r) : 0;
+    if (!text || !lineage_read || !reader_done(r) || retention_ms > CATALOG_RETENTION_MAX_MS || node.stores == 0 ||
+        node.stores > CATALOG_STORES_MAX || partitions == 0 ||
         partitions > SLOTS || replicas == 0 || replicas > RAFT_MEMBERS_MAX)
         return malformed(c);
     node.incarnation = lineage_now(&lineage);
@@ -156,6 +174,9 @@ static enum status run_init(struct change *c, struct reader *r)
     buf_clear(&c->value);
     catalog_put_table(&table, &c->value);
     put_row(c);
+    table.retention_ms = retention_ms;
+    table.retention_epoch = 1;
+    if (retention_ms != 0) write_retention(c, &table);
     for (uint32_t i = 0; i <= partitions; i++) { /* 0 is the meta partition, the others divide the slots evenly */
         struct catalog_partition p = {.id = PARTITION_META + i, .epoch = 1, .count = 1};
         p.table = i == 0 ? TABLE_CATALOG : TABLE_DEFAULT;
@@ -299,6 +320,25 @@ static enum status run_setting(struct change *c, struct reader *r)
     return ST_OK;
 }
 
+static enum status run_retention(struct change *c, struct reader *r)
+{
+    struct catalog_table table = {.id = reader_u32(r), .retention_ms = reader_u64(r)};
+    struct bytes unused;
+    if (!reader_done(r) || table.retention_ms > CATALOG_RETENTION_MAX_MS) return malformed(c);
+    row_of_id(c, CATALOG_KIND_TABLE, table.id);
+    enum status st = c->view->get(c->view->ctx, buf_view(&c->key), &unused);
+    if (st == ST_NOT_FOUND) {
+        result_error(c->out, "NOTFOUND there is no table %u", table.id);
+        return ST_OK;
+    }
+    if (st != ST_OK) return st;
+    table.retention_epoch = ++c->head.epoch;
+    write_retention(c, &table);
+    write_head(c);
+    result_int(c->out, (int64_t)c->head.epoch);
+    return ST_OK;
+}
+
 static enum status run(const struct op *op, struct op_view *view, struct buf *out)
 {
     struct change c = {.view = view, .out = out};
@@ -314,6 +354,7 @@ static enum status run(const struct op *op, struct op_view *view, struct buf *ou
         case CATALOG_NODE_STATE: st = run_node_state(&c, &r); break;
         case CATALOG_PARTITION: st = run_partition(&c, &r); break;
         case CATALOG_SETTING: st = run_setting(&c, &r); break;
+        case CATALOG_RETENTION: st = run_retention(&c, &r); break;
         case CATALOG_READ: result_int(out, (int64_t)c.head.epoch); break;
         default: st = ST_VERSION; break;
         }

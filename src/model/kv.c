@@ -3,6 +3,7 @@
 #include "model/kv.h"
 
 #include "base/mem.h"
+#include "model/history_view.h"
 #include "model/kv_internal.h"
 
 /* Where a body names its keys. */
@@ -84,6 +85,9 @@ static const struct kv_row_op ops[KV_OPCODE_END - OPCODE_KV] = {
     AT(KV_EXPIRE_SWEEP) = {kv_op_expire_sweep, false, KEYS_NONE},
     AT(KV_GARBAGE_FIND) = {kv_op_garbage_find, true, KEYS_NONE},
     AT(KV_EXPIRED_FIND) = {kv_op_expired_find, true, KEYS_NONE},
+    AT(KV_RETENTION) = {kv_op_retention, false, KEYS_NONE},
+    AT(KV_HISTORY_FIND) = {kv_op_history_find, true, KEYS_NONE},
+    AT(KV_HISTORY_DROP) = {kv_op_history_drop, false, KEYS_NONE},
 };
 
 static const struct kv_row_op *op_row(uint16_t opcode)
@@ -287,28 +291,149 @@ enum status kv_run_nested(struct kv_run *outer, const struct op *op, struct buf 
     return st;
 }
 
+/* ---- what an op will read ---- */
+
 struct reads_ctx {
-    uint32_t table;
-    struct buf row;
-    void (*each)(void *ctx, struct bytes row);
+    struct op_view *view;
+    struct buf row, end;
+    bool more; /* rows hang on the heads named */
+    unsigned depth;
+    op_reads_each each;
     void *ctx;
 };
 
-static bool reads_each(void *ctx, struct bytes key)
+static bool reads_head(void *ctx, struct bytes key)
 {
     struct reads_ctx *c = ctx;
+    if (!key_fits(NULL, key)) return true;
     buf_clear(&c->row);
-    row_head(&c->row, c->table, key);
-    c->each(c->ctx, buf_view(&c->row));
+    row_head(&c->row, c->view->table, key);
+    c->each(c->ctx, buf_view(&c->row), (struct bytes){0}, c->more);
     return true;
 }
 
-static void kv_reads(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx)
+/* Of a key that is a hash or a long string, and in memory. */
+static bool reads_incarnation(struct reads_ctx *c, struct bytes key, uint8_t type, struct kv_head *out)
 {
-    struct reads_ctx c = {.table = table, .each = each, .ctx = ctx};
-    struct keys_ctx keys = {.each = reads_each, .ctx = &c};
+    struct bytes value;
+    if (!key_fits(NULL, key)) return false;
+    buf_clear(&c->row);
+    row_head(&c->row, c->view->table, key);
+    return c->view->get(c->view->ctx, buf_view(&c->row), &value) == ST_OK && kv_head_decode(value, out) && out->type == type;
+}
+
+static void reads_element(struct reads_ctx *c, uint16_t slot, uint64_t incarnation)
+{
+    buf_clear(&c->row);
+    row_prefix(&c->row, c->view->table, slot, SPACE_ELEMENT);
+    buf_put_be64(&c->row, incarnation);
+}
+
+static void reads_fields(struct reads_ctx *c, const struct op *op)
+{
+    struct kv_head h;
+    struct reader r = reader_of(op->body);
+    struct bytes key = reader_lp(&r);
+    if (r.failed || !reads_incarnation(c, key, KV_HASH, &h)) return;
+    uint16_t slot = key_slot(key);
+    uint64_t count = op->opcode == KV_HINCR ? 1 : reader_varint(&r);
+    for (uint64_t i = 0; i < count; i++) {
+        struct bytes field = reader_lp(&r);
+        if (r.failed || !key_fits(NULL, field)) return;
+        reads_element(c, slot, h.incarnation);
+        buf_put_be48(&c->row, key_hash48(field));
+        buf_put_bytes(&c->row, field);
+        c->each(c->ctx, buf_view(&c->row), (struct bytes){0}, false);
+        if (op->opcode != KV_HINCR && op->opcode != KV_HDEL) reader_lp(&r);
+    }
+}
+
+/* The first and the last of the pieces that a change touches: those between them are overwritten whole. */
+static void reads_pieces(struct reads_ctx *c, const struct op *op)
+{
+    struct kv_head h;
+    struct reader r = reader_of(op->body);
+    struct bytes key = reader_lp(&r);
+    if (r.failed || !reads_incarnation(c, key, KV_LONG, &h)) return;
+    uint64_t offset = op->opcode == KV_APPEND ? h.count : reader_u64(&r);
+    uint64_t n = op->opcode == KV_SETBIT ? 1 : reader_left(&r);
+    if (op->opcode == KV_SETBIT) offset /= 8;
+    if (r.failed || n == 0 || offset > KV_STRING_MAX) return;
+    uint64_t pieces[2] = {offset / KV_PIECE, (offset + n - 1) / KV_PIECE};
+    for (int i = 0; i < 2; i++) {
+        if (i == 1 && pieces[1] == pieces[0]) break;
+        reads_element(c, key_slot(key), h.incarnation);
+        buf_put_be32(&c->row, (uint32_t)pieces[i]);
+        c->each(c->ctx, buf_view(&c->row), (struct bytes){0}, false);
+    }
+}
+
+static void reads_garbage(struct reads_ctx *c, const struct op *op)
+{
+    struct reader r = reader_of(op->body);
+    uint16_t slot = reader_u16(&r);
+    uint64_t incarnation = reader_u64(&r);
+    if (r.failed || incarnation == UINT64_MAX) return;
+    buf_clear(&c->row);
+    row_garbage(&c->row, c->view->table, slot, incarnation);
+    c->each(c->ctx, buf_view(&c->row), (struct bytes){0}, false);
+    reads_element(c, slot, incarnation);
+    buf_clear(&c->end);
+    row_prefix(&c->end, c->view->table, slot, SPACE_ELEMENT);
+    buf_put_be64(&c->end, incarnation + 1);
+    c->each(c->ctx, buf_view(&c->row), buf_view(&c->end), false);
+}
+
+/* What hangs on heads, and what background work goes through. */
+static void reads_elements(void *ctx, const struct op *op)
+{
+    struct reads_ctx *c = ctx;
+    switch (op->opcode) {
+    case KV_HSET:
+    case KV_HMSET:
+    case KV_HSETNX:
+    case KV_HDEL:
+    case KV_HINCR: reads_fields(c, op); break;
+    case KV_APPEND:
+    case KV_SETRANGE:
+    case KV_SETBIT: reads_pieces(c, op); break;
+    case KV_CLEAN: reads_garbage(c, op); break;
+    case KV_MULTI:
+    case KV_EFFECT:
+        if (c->depth == 2) break;
+        c->depth++;
+        each_sub_op(op, reads_elements, c);
+        c->depth--;
+        break;
+    default: break;
+    }
+}
+
+static bool has_element_reads(uint16_t opcode)
+{
+    switch (opcode) {
+    case KV_HSET:
+    case KV_HMSET:
+    case KV_HSETNX:
+    case KV_HDEL:
+    case KV_HINCR:
+    case KV_APPEND:
+    case KV_SETRANGE:
+    case KV_SETBIT:
+    case KV_MULTI:
+    case KV_EFFECT: return true;
+    default: return false;
+    }
+}
+
+static void kv_reads(const struct op *op, struct op_view *view, op_reads_each each, void *ctx)
+{
+    struct reads_ctx c = {.view = view, .more = has_element_reads(op->opcode), .each = each, .ctx = ctx};
+    struct keys_ctx keys = {.each = reads_head, .ctx = &c};
     keys_of(&keys, op);
+    reads_elements(&c, op);
     buf_deinit(&c.row);
+    buf_deinit(&c.end);
 }
 
 static bool key_here(void *ctx, struct bytes key)
@@ -316,6 +441,23 @@ static bool key_here(void *ctx, struct bytes key)
     const struct op_view *view = ctx;
     uint16_t slot = key_slot(key);
     return slot >= view->slot_lo && slot < view->slot_hi;
+}
+
+/* What it removes is not visible any more, at any time that may be asked for. */
+static bool is_cleaning(uint16_t opcode)
+{
+    return opcode == KV_CLEAN || opcode == KV_HISTORY_DROP || opcode == KV_RETENTION;
+}
+
+static enum status run_on(const struct op *op, struct op_view *view, struct buf *out)
+{
+    uint64_t ordinal = 0;
+    struct kv_run run;
+    kv_run_init(&run, op, view, &ordinal, out);
+    enum status st = dispatch(&run);
+    kv_run_deinit(&run);
+    ASSERT(st != ST_OK || ordinal <= op_timestamps(op));
+    return st;
 }
 
 static enum status kv_model_run(const struct op *op, struct op_view *view, struct buf *out)
@@ -328,12 +470,12 @@ static enum status kv_model_run(const struct op *op, struct op_view *view, struc
         keys_of(&keys, op);
         if (keys.stopped) return ST_STALE;
     }
-    uint64_t ordinal = 0;
-    struct kv_run run;
-    kv_run_init(&run, op, view, &ordinal, out);
-    enum status st = dispatch(&run);
-    kv_run_deinit(&run);
-    ASSERT(st != ST_OK || ordinal <= op_timestamps(op));
+    if (!view->keep_history || view->put == NULL || is_cleaning(op->opcode)) return run_on(op, view, out);
+    struct history_writer writer;
+    history_writer_init(&writer, view);
+    enum status st = run_on(op, &writer.view, out);
+    if (writer.status != ST_OK) st = writer.status; /* what it changed was not in memory: not decided */
+    history_writer_deinit(&writer);
     return st;
 }
 

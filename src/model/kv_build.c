@@ -223,6 +223,19 @@ void kv_build_find(struct buf *body, uint16_t slot, uint32_t found_max)
     buf_put_u32(body, found_max);
 }
 
+void kv_build_retention(struct buf *body, uint64_t retention_ms, hlc_t watermark)
+{
+    buf_put_u64(body, retention_ms);
+    buf_put_u64(body, watermark);
+}
+
+void kv_build_history_find(struct buf *body, struct bytes from, uint32_t examine_max, uint32_t found_max)
+{
+    buf_put_lp(body, from);
+    buf_put_u32(body, examine_max);
+    buf_put_u32(body, found_max);
+}
+
 void kv_build_multi(struct buf *body, const struct kv_watch *watches, size_t watch_count, size_t op_count)
 {
     buf_put_varint(body, watch_count);

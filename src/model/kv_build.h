@@ -63,10 +63,16 @@
  *   MULTI           varint watches, watches × (key lp, version u64), varint count, count × lp op   (OP_EVALUATE if any is)
  *                                                               array of results; nil array if a version differs
  *   EFFECT          result lp, varint count, count × lp op      that result (made by evaluation only)
- *   CLEAN           slot u16, incarnation u64, rows_max u32     1: more is left, 0: done
+ *   CLEAN           slot u16, incarnation u64, rows_max u32     1: more is left, 0: done, 2: not yet, the watermark is below its end
  *   EXPIRE_SWEEP    varint count, count × slot u16, keys_max u32   array: keys deleted, 1 if more is left
  *   GARBAGE_FIND    slot u16, found_max u32                     array: next slot or -1, array of slot, incarnation, …
  *   EXPIRED_FIND    slot u16, found_max u32                     array: next slot or -1, array of slots with expired keys
+ *   RETENTION       retention_ms u64, watermark u64             the watermark: it rises to the one given, but not above the op's
+ *                                                               time; to the op's time when history begins or ends
+ *   HISTORY_FIND    from lp (row key or empty), examine_max u32, found_max u32
+ *                                                               array: bulk where to go on (empty: from the beginning), number of
+ *                                                               history rows seen, array of keys of those that may go
+ *   HISTORY_DROP    list of keys of history rows                number of those at or below the watermark: they are deleted
  *
  * Cursors:   SCAN's is slot << 48 | hash48 of the next key: 62 bits, 0 to begin and at the end. The partition that holds the
  *            slot serves it, and at its end answers with the first slot of the next one.
@@ -136,6 +142,9 @@ enum kv_opcode {
     KV_EXPIRE_SWEEP = OPCODE_KV + 57,
     KV_GARBAGE_FIND = OPCODE_KV + 58,
     KV_EXPIRED_FIND = OPCODE_KV + 59,
+    KV_RETENTION = OPCODE_KV + 60,
+    KV_HISTORY_FIND = OPCODE_KV + 61,
+    KV_HISTORY_DROP = OPCODE_KV + 62,
     KV_OPCODE_END,
 };
 
@@ -210,6 +219,8 @@ void kv_build_flush(struct buf *body, uint64_t cursor, uint32_t rows_max);
 void kv_build_clean(struct buf *body, uint16_t slot, uint64_t incarnation, uint32_t rows_max);
 void kv_build_expire_sweep(struct buf *body, const uint16_t *slots, size_t n, uint32_t keys_max);
 void kv_build_find(struct buf *body, uint16_t slot, uint32_t found_max); /* GARBAGE_FIND, EXPIRED_FIND */
+void kv_build_retention(struct buf *body, uint64_t retention_ms, hlc_t watermark);
+void kv_build_history_find(struct buf *body, struct bytes from, uint32_t examine_max, uint32_t found_max);
 
 /* MULTI: watches first, then ops; both counts are given before. */
 struct kv_watch {

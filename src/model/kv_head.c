@@ -4,13 +4,14 @@
  * Head row value:
  *   type u8 | flags u8 (1: has expiry) | version u64 | [expiry_ms u64] |
  *     string: the bytes to the end; long string: incarnation u64, length u64; hash: incarnation u64, fields u64
- * History row value: superseded_at u64 (the version of what followed) | the head row's value
- * Garbage rows and expiry rows have no value. */
+ * Garbage row value: nothing, or (when history is kept) died u64: the timestamp of the op that made it garbage.
+ * Expiry rows have no value. */
 #include "base/mutation.h"
 #include "model/kv_internal.h"
 
 #define HEAD_HAS_EXPIRY 1
 #define HEAD_FIXED_MAX  34 /* all but a string's bytes */
+_Static_assert(HEAD_FIXED_MAX <= OP_FRONT_BYTES, "kv_open_front needs all of it");
 
 bool kv_head_decode(struct bytes value, struct kv_head *out)
 {
@@ -66,7 +67,6 @@ bool kv_place(struct kv_run *run, struct kv_key *k, struct bytes key)
     if (k->slot < run->view->slot_lo || k->slot >= run->view->slot_hi) return false;
     k->hash48 = key_hash48(key);
     k->head = k->stored = (struct kv_head){0};
-    k->old = NULL;
     k->expired_version = 0;
     k->last_delete = run->view->counters->last_delete;
     size_t n = 13 + key.n;
@@ -81,20 +81,18 @@ bool kv_place(struct kv_run *run, struct kv_key *k, struct bytes key)
     return true;
 }
 
-enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
+static enum status open_head(struct kv_run *run, struct kv_key *k, struct bytes key, bool whole)
 {
     if (!kv_place(run, k, key)) return ST_STALE;
     struct bytes value;
-    enum status st = run->view->get(run->view->ctx, k->row, &value);
+    enum status st = whole ? run->view->get(run->view->ctx, k->row, &value)
+                           : run->view->get_front(run->view->ctx, k->row, &value);
     if (st == ST_NOT_FOUND) return ST_OK;
     if (st != ST_OK) return st;
     if (!kv_head_decode(value, &k->head)) return ST_CORRUPT;
+    if (!whole) k->head.text = (struct bytes){0};
     k->stored = k->head;
     k->stored.text = (struct bytes){0};
-    if (run->writing && run->view->keep_history) {
-        k->old = kv_temp(run);
-        buf_put_bytes(k->old, value);
-    }
     if (kv_head_expired(&k->head, run->now_ms)) {
         if (MUTATION("expired_key_served") && !run->writing) return ST_OK;
         k->expired_version = k->head.version;
@@ -102,6 +100,16 @@ enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
         else k->head = (struct kv_head){0};
     }
     return ST_OK;
+}
+
+enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
+{
+    return open_head(run, k, key, true);
+}
+
+enum status kv_open_front(struct kv_run *run, struct kv_key *k, struct bytes key)
+{
+    return open_head(run, k, key, false);
 }
 
 uint64_t kv_watch_version(const struct kv_key *k)
@@ -141,20 +149,10 @@ static void supersede(struct kv_run *run, struct kv_key *k, const struct kv_head
     if (lost && !keep_elements) {
         buf_clear(&run->row);
         row_garbage(&run->row, v->table, k->slot, old->incarnation);
-        v->put(v->ctx, buf_view(&run->row), BYTES_LIT(""));
+        uint8_t died[8];
+        put_u64(died, v->ts); /* reads at earlier times still need the elements */
+        v->put(v->ctx, buf_view(&run->row), bytes_of(died, v->keep_history ? sizeof died : 0));
         v->counters->garbage++;
-    }
-    /* What this same op wrote was never visible, so it has no history. */
-    if (k->old != NULL && was && old->version != v->ts) {
-        buf_clear(&run->row);
-        row_prefix(&run->row, v->table, k->slot, SPACE_HISTORY);
-        buf_put_be48(&run->row, k->hash48);
-        buf_put_bytes(&run->row, k->key);
-        buf_put_be64(&run->row, ~old->version);
-        struct buf *value = kv_temp(run);
-        buf_put_u64(value, v->ts);
-        buf_put_bytes(value, buf_view(k->old));
-        v->put(v->ctx, buf_view(&run->row), buf_view(value));
     }
 }
 
@@ -175,7 +173,6 @@ void kv_store(struct kv_run *run, struct kv_key *k, const struct kv_head *h)
     run->view->put(run->view->ctx, k->row, buf_view(encoded));
     next.text = (struct bytes){0};
     k->head = k->stored = next;
-    if (k->old != NULL) buf_clear(k->old); /* its version is ts: no history of it */
 }
 
 static void drop(struct kv_run *run, struct kv_key *k, bool keep_elements)

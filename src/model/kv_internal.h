@@ -58,7 +58,6 @@ struct kv_key {
     struct kv_head
         head; /* what the key is now. head.text is borrowed from the view: valid until the view's next call */
     struct kv_head stored;    /* what its row says; only `text` is not kept */
-    struct buf *old;          /* the row's value, if history is kept */
     uint64_t expired_version; /* of the head that was there, but expired; 0: none */
     uint64_t last_delete;     /* the partition's, before this op */
     uint8_t fixed[144];
@@ -67,6 +66,9 @@ struct kv_key {
 /* Reads the key's head. An expired key is absent; if the view takes writes it is deleted here. ST_STALE if it is not in the
  * partition. */
 enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key);
+/* As kv_open, for ops that do not look at a string's bytes: head.text is empty, so nothing that needs it or the length
+ * (kv_store of the same head, kv_length) may follow. */
+enum status kv_open_front(struct kv_run *run, struct kv_key *k, struct bytes key);
 /* What WATCH remembers and EXEC compares. Of an absent key it is the (negated) version of its expired head, or time of the last
  * removal in the partition: a key that came and went in between does not look untouched. It may differ though nothing happened
  * to the key: a transaction is then aborted for nothing, which clients are ready for. */
@@ -199,5 +201,8 @@ enum status kv_op_clean(struct kv_run *run);
 enum status kv_op_expire_sweep(struct kv_run *run);
 enum status kv_op_garbage_find(struct kv_run *run);
 enum status kv_op_expired_find(struct kv_run *run);
+enum status kv_op_retention(struct kv_run *run);
+enum status kv_op_history_find(struct kv_run *run);
+enum status kv_op_history_drop(struct kv_run *run);
 
 #endif

@@ -14,7 +14,7 @@ static enum status each_key(struct kv_run *run, bool del)
     int64_t found = 0;
     for (uint64_t i = 0; i < count; i++) {
         struct kv_key k;
-        enum status st = kv_open(run, &k, reader_lp(&run->body));
+        enum status st = kv_open_front(run, &k, reader_lp(&run->body));
         if (st != ST_OK) return st;
         found += k.head.type != KV_NONE;
         if (del) kv_delete(run, &k);
@@ -34,7 +34,7 @@ enum status kv_op_exists(struct kv_run *run)
 enum status kv_op_type(struct kv_run *run)
 {
     struct kv_key k;
-    enum status st = kv_open(run, &k, run->op->body);
+    enum status st = kv_open_front(run, &k, run->op->body);
     if (st != ST_OK) return st;
     result_simple(run->out, bytes_str(k.head.type == KV_NONE ? "none" : k.head.type == KV_HASH ? "hash" : "string"));
     return ST_OK;
@@ -43,7 +43,7 @@ enum status kv_op_type(struct kv_run *run)
 enum status kv_op_version(struct kv_run *run)
 {
     struct kv_key k;
-    enum status st = kv_open(run, &k, run->op->body);
+    enum status st = kv_open_front(run, &k, run->op->body);
     if (st != ST_OK) return st;
     return kv_int(run, (int64_t)kv_watch_version(&k));
 }
@@ -54,7 +54,7 @@ enum status kv_op_ttl(struct kv_run *run)
     struct bytes key = reader_lp(&run->body);
     uint8_t mode = reader_u8(&run->body);
     if (!reader_done(&run->body) || mode > KV_TTL_AT_MS) return kv_malformed(run);
-    enum status st = kv_open(run, &k, key);
+    enum status st = kv_open_front(run, &k, key);
     if (st != ST_OK) return st;
     if (k.head.type == KV_NONE) return kv_int(run, -2);
     if (!k.head.has_expiry) return kv_int(run, -1);

@@ -21,7 +21,7 @@ static enum status take_watches(struct kv_run *run, bool *out_met, bool *out_mal
         struct bytes key = reader_lp(&run->body);
         uint64_t version = reader_u64(&run->body);
         if (run->body.failed) break;
-        enum status st = kv_open(run, &k, key);
+        enum status st = kv_open_front(run, &k, key);
         if (st != ST_OK) return st;
         if (kv_watch_version(&k) != version && !MUTATION("watch_ignored")) *out_met = false;
     }

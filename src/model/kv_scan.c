@@ -155,9 +155,22 @@ enum status kv_op_keys(struct kv_run *run)
     return ST_OK;
 }
 
+static bool count_each(void *ctx, uint64_t position, struct bytes key, const struct kv_head *h)
+{
+    (void)position;
+    (void)key;
+    (void)h;
+    ++*(int64_t *)ctx;
+    return true;
+}
+
 enum status kv_op_dbsize(struct kv_run *run)
 {
-    return kv_int(run, run->view->counters->keys);
+    if (!run->view->as_of) return kv_int(run, run->view->counters->keys);
+    int64_t keys = 0; /* the counter is of now */
+    struct heads walk = {.run = run, .each = count_each, .ctx = &keys, .position = POSITION_OF(run->view->slot_lo, 0)};
+    enum status st = heads_walk(&walk, UINT64_MAX);
+    return st == ST_OK ? kv_int(run, keys) : st;
 }
 
 struct pick {
@@ -223,7 +236,7 @@ enum status kv_op_flush(struct kv_run *run)
     struct reader r = reader_of(buf_view(f.keys));
     while (reader_left(&r) != 0) {
         struct kv_key k;
-        st = kv_open(run, &k, reader_lp(&r));
+        st = kv_open_front(run, &k, reader_lp(&r));
         if (st != ST_OK) return st;
         kv_delete(run, &k);
     }

@@ -36,7 +36,7 @@ enum status kv_op_set(struct kv_run *run)
     if (!kv_take_when(run, &when)) return kv_malformed(run);
     struct bytes value = rest_of(run);
     if (value.n > KV_STRING_MAX) return kv_error(run, TOO_LONG);
-    enum status st = kv_open(run, &k, key);
+    enum status st = flags & KV_SET_GET ? kv_open(run, &k, key) : kv_open_front(run, &k, key);
     if (st != ST_OK) return st;
     bool found = k.head.type != KV_NONE;
     if (flags & KV_SET_GET) {
@@ -230,7 +230,7 @@ enum status kv_op_mset(struct kv_run *run)
         if (check.failed) return kv_malformed(run);
         if (value.n > KV_STRING_MAX) return kv_error(run, TOO_LONG);
         if (!nx || exists) continue;
-        enum status st = kv_open(run, &k, key);
+        enum status st = kv_open_front(run, &k, key);
         if (st != ST_OK) return st;
         exists = k.head.type != KV_NONE;
     }
@@ -238,7 +238,7 @@ enum status kv_op_mset(struct kv_run *run)
     if (exists) return kv_int(run, 0);
     for (uint64_t i = 0; i < count; i++) {
         struct bytes key = reader_lp(&run->body), value = reader_lp(&run->body);
-        enum status st = kv_open(run, &k, key);
+        enum status st = kv_open_front(run, &k, key);
         if (st != ST_OK) return st;
         kv_set_string(run, &k, value, NULL);
     }

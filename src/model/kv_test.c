@@ -13,6 +13,7 @@
 #include "base/mutation.h"
 #include "model/kv_internal.h"
 #include "model/kv_test_util.h"
+#include "store/history.h"
 
 static void check(struct kv_bench *b)
 {
@@ -128,6 +129,91 @@ static void test_long_strings_cost_what_they_touch(void **state)
     assert_int_equal(bench_rows(&b, SPACE_ELEMENT), 17);
     check(&b);
     bench_deinit(&b);
+}
+
+struct cost {
+    uint64_t gets, scans, puts, dels, put_bytes;
+};
+
+static struct cost cost_now(const struct kv_bench *b)
+{
+    return (struct cost){b->m.gets, b->m.scans, b->m.puts, b->m.dels, b->m.put_bytes};
+}
+
+static struct cost cost_since(const struct kv_bench *b, struct cost a)
+{
+    return (struct cost){b->m.gets - a.gets, b->m.scans - a.scans, b->m.puts - a.puts, b->m.dels - a.dels,
+                         b->m.put_bytes - a.put_bytes};
+}
+
+/* Appends, writes into, and sets a bit of a string of so many bytes, and deletes it; what each cost is put into `out`. */
+static void cost_of_string(size_t bytes, struct cost out[4])
+{
+    struct kv_bench b;
+    char text[32];
+    bench_init(&b, 0, SLOTS);
+    bench_set_long(&b, "k", bytes);
+    struct cost before = cost_now(&b);
+    kv_build_key_rest(&b.body, BYTES_LIT("k"), BYTES_LIT("tail"));
+    snprintf(text, sizeof text, "%zu", bytes + 4);
+    assert_string_equal(bench_run(&b, KV_APPEND, 0), text);
+    out[0] = cost_since(&b, before);
+    before = cost_now(&b);
+    kv_build_setrange(&b.body, BYTES_LIT("k"), bytes / 2 - 50, BYTES_LIT("in the middle, over the edge of two pieces, if there is one there"));
+    assert_string_equal(bench_run(&b, KV_SETRANGE, 0), text);
+    out[1] = cost_since(&b, before);
+    before = cost_now(&b);
+    kv_build_setbit(&b.body, BYTES_LIT("k"), 8 * (bytes / 4) + 3, 1);
+    bench_run(&b, KV_SETBIT, 0);
+    out[2] = cost_since(&b, before);
+    before = cost_now(&b);
+    assert_string_equal(bench_del(&b, "k"), "1");
+    out[3] = cost_since(&b, before);
+    bench_deinit(&b);
+}
+
+/* The same operations cost the same on 1 MiB and on 64 MiB: by rows read and written, and bytes written. */
+static void test_costs_do_not_grow_with_a_string(void **state)
+{
+    static const struct cost most[] = {{3, 0, 2, 0, 70000}, {5, 0, 3, 0, 140000}, {4, 0, 2, 0, 70000}, {2, 0, 1, 1, 100}};
+    struct cost small[4], large[4];
+    cost_of_string(1 << 20, small);
+    cost_of_string(64 << 20, large);
+    for (size_t i = 0; i < ARRAY_COUNT(most); i++) {
+        if (small[i].gets != large[i].gets || small[i].scans != large[i].scans || small[i].puts != large[i].puts ||
+            small[i].dels != large[i].dels || large[i].put_bytes > small[i].put_bytes + 16)
+            fail_msg("operation %zu: %u gets, %u puts, %u bytes on 1 MiB, %u, %u, %u on 64 MiB", i, (unsigned)small[i].gets,
+                     (unsigned)small[i].puts, (unsigned)small[i].put_bytes, (unsigned)large[i].gets, (unsigned)large[i].puts,
+                     (unsigned)large[i].put_bytes);
+        if (large[i].gets > most[i].gets || large[i].scans > most[i].scans || large[i].puts > most[i].puts ||
+            large[i].dels > most[i].dels || large[i].put_bytes > most[i].put_bytes)
+            fail_msg("operation %zu: %u gets, %u scans, %u puts, %u dels, %u bytes", i, (unsigned)large[i].gets,
+                     (unsigned)large[i].scans, (unsigned)large[i].puts, (unsigned)large[i].dels, (unsigned)large[i].put_bytes);
+    }
+}
+
+static struct cost cost_of_deleting_a_hash(int fields)
+{
+    struct kv_bench b;
+    char field[16];
+    bench_init(&b, 0, SLOTS);
+    for (int i = 0; i < fields; i++) {
+        snprintf(field, sizeof field, "f%d", i);
+        bench_hset(&b, "h", field, "v");
+    }
+    struct cost before = cost_now(&b);
+    assert_string_equal(bench_del(&b, "h"), "1");
+    struct cost cost = cost_since(&b, before);
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT), fields); /* cleaned later, some at a time */
+    bench_deinit(&b);
+    return cost;
+}
+
+static void test_deleting_a_hash_costs_the_same_whatever_its_size(void **state)
+{
+    struct cost small = cost_of_deleting_a_hash(3), large = cost_of_deleting_a_hash(20000);
+    assert_memory_equal(&small, &large, sizeof small);
+    assert_true(large.gets <= 2 && large.scans == 0 && large.puts <= 1 && large.dels <= 1);
 }
 
 static void test_expiry_by_log_time(void **state)
@@ -409,30 +495,79 @@ static void test_history(void **state)
 {
     struct kv_bench b;
     bench_init(&b, 0, SLOTS);
-    b.m.base.keep_history = true;
+    bench_set(&b, "k", "zero");
+    hlc_t begun = b.ts;
+    kv_build_retention(&b.body, 1000, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    assert_true(b.m.counters.retention_ms == 1000 && b.m.counters.watermark == begun);
     hlc_t first = b.ts;
     bench_set(&b, "k", "one");
-    assert_int_equal(bench_rows(&b, SPACE_HISTORY), 0);
     hlc_t second = b.ts;
-    bench_set(&b, "k", "two");
-    hlc_t third = b.ts;
     bench_del(&b, "k");
     assert_int_equal(bench_rows(&b, SPACE_HISTORY), 2);
-    /* Newest first; each says when it was superseded. */
+    /* Oldest first; each under the time at which it was superseded. */
     struct row_parts p;
     const struct row_node *r = row_tree_first(&b.m.rows);
-    const char *values[] = {"two", "one"};
-    hlc_t ended[] = {third, second}, made[] = {second, first};
+    const char *values[] = {"zero", "one"};
+    hlc_t ended[] = {first, second};
     for (int i = 0; i < 2; i++, r = row_tree_next(r)) {
         struct kv_head h;
+        struct bytes old;
+        bool present;
         assert_true(row_parse(r->key, &p) && p.space == SPACE_HISTORY);
-        assert_true(get_be64(p.rest.p + p.rest.n - 8) == ~made[i]);
-        assert_true(get_u64(r->value.p) == ended[i]);
-        assert_true(kv_head_decode(bytes_of(r->value.p + 8, r->value.n - 8), &h));
+        assert_true(get_be64(p.rest.p + p.rest.n - 8) == ended[i]);
+        assert_true(history_value_decode(r->value, &present, &old) && present);
+        assert_true(kv_head_decode(old, &h));
         assert_true(bytes_equal(h.text, bytes_str(values[i])));
-        assert_true(h.version == made[i]);
     }
     assert_null(r);
+    /* The watermark, not who proposes it, says what may go; and it is not raised above the op's own time. */
+    struct bytes rows[2] = {row_tree_first(&b.m.rows)->key, row_tree_next(row_tree_first(&b.m.rows))->key};
+    kv_build_keys(&b.body, rows, 2);
+    assert_string_equal(bench_run(&b, KV_HISTORY_DROP, 0), "0");
+    kv_build_retention(&b.body, 1000, first);
+    bench_run(&b, KV_RETENTION, 0);
+    kv_build_history_find(&b.body, BYTES_LIT(""), 100, 100);
+    bench_run(&b, KV_HISTORY_FIND, OP_READ);
+    kv_build_keys(&b.body, rows, 2);
+    assert_string_equal(bench_run(&b, KV_HISTORY_DROP, 0), "1");
+    assert_int_equal(bench_rows(&b, SPACE_HISTORY), 1);
+    hlc_t now = b.ts;
+    kv_build_retention(&b.body, 1000, UINT64_MAX);
+    bench_run(&b, KV_RETENTION, 0);
+    assert_true(b.m.counters.watermark == now);
+    hlc_t end = b.ts;
+    kv_build_retention(&b.body, 0, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    assert_true(b.m.counters.watermark == end && b.m.counters.retention_ms == 0);
+    bench_deinit(&b);
+}
+
+static void test_elements_that_the_past_needs_are_not_cleaned(void **state)
+{
+    struct kv_bench b;
+    bench_init(&b, 0, SLOTS);
+    kv_build_retention(&b.body, 1000, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    hlc_t made = b.ts;
+    bench_hset(&b, "h", "f", "v");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT_HISTORY), 0); /* of a new incarnation nothing was there before */
+    bench_hset(&b, "h", "f", "w");
+    bench_hset(&b, "h", "g", "w");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT_HISTORY), 2); /* what f was; that g was not */
+    hlc_t died = b.ts;
+    bench_del(&b, "h");
+    kv_build_find(&b.body, 0, 10);
+    assert_string_equal(bench_run(&b, KV_GARBAGE_FIND, OP_READ), "[-1 []]");
+    kv_build_clean(&b.body, key_slot(BYTES_LIT("h")), made, 10);
+    assert_string_equal(bench_run(&b, KV_CLEAN, 0), "2");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT), 2);
+    kv_build_retention(&b.body, 1000, died);
+    bench_run(&b, KV_RETENTION, 0);
+    kv_build_clean(&b.body, key_slot(BYTES_LIT("h")), made, 10);
+    assert_string_equal(bench_run(&b, KV_CLEAN, 0), "0");
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT), 0);
+    assert_int_equal(bench_rows(&b, SPACE_ELEMENT_HISTORY), 2); /* cleaning leaves none behind, nor does it take it */
     bench_deinit(&b);
 }
 
@@ -636,6 +771,8 @@ int main(void)
         cmocka_unit_test(test_deleting_a_collection_touches_only_its_head),
         cmocka_unit_test(test_clean_refuses_what_lives),
         cmocka_unit_test(test_long_strings_cost_what_they_touch),
+        cmocka_unit_test(test_costs_do_not_grow_with_a_string),
+        cmocka_unit_test(test_deleting_a_hash_costs_the_same_whatever_its_size),
         cmocka_unit_test(test_expiry_by_log_time),
         cmocka_unit_test(test_changing_an_expiry_moves_its_row),
         cmocka_unit_test(test_sweep),
@@ -646,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_flush_in_parts),
         cmocka_unit_test(test_incarnations_differ_within_an_op),
         cmocka_unit_test(test_history),
+        cmocka_unit_test(test_elements_that_the_past_needs_are_not_cleaned),
         cmocka_unit_test(test_counters_are_as_before_when_nothing_was_decided),
         cmocka_unit_test(test_glob),
         cmocka_unit_test(test_limits),

@@ -34,6 +34,13 @@ static enum status memory_get(void *ctx, struct bytes row, struct bytes *out)
     return ST_OK;
 }
 
+static enum status memory_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    enum status st = memory_get(ctx, row, out);
+    if (st == ST_OK) out->n = MIN(out->n, OP_FRONT_BYTES);
+    return st;
+}
+
 static enum status memory_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                                bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
 {
@@ -53,12 +60,15 @@ static enum status memory_scan(void *ctx, struct bytes lo, struct bytes hi, bool
 static void memory_put(void *ctx, struct bytes row, struct bytes value)
 {
     struct memory_view *m = ctx;
+    m->puts++;
+    m->put_bytes += value.n;
     row_tree_put(&m->rows, row, value);
 }
 
 static void memory_del(void *ctx, struct bytes row)
 {
     struct memory_view *m = ctx;
+    m->dels++;
     row_tree_remove(&m->rows, row);
 }
 
@@ -68,6 +78,7 @@ void memory_view_init(struct memory_view *m, uint32_t table, uint32_t slot_lo, u
                                        .slot_lo = slot_lo,
                                        .slot_hi = slot_hi,
                                        .get = memory_get,
+                                       .get_front = memory_get_front,
                                        .scan = memory_scan,
                                        .put = memory_put,
                                        .del = memory_del}};
@@ -115,6 +126,7 @@ static enum status run_write(struct memory_view *m, const struct op *op, struct 
 enum status memory_view_run(struct memory_view *m, const struct op *op, hlc_t ts, struct buf *out)
 {
     m->base.ts = ts;
+    m->base.keep_history = m->counters.retention_ms != 0;
     m->not_ready_run = 0;
     if (op->flags & OP_READ) return run_read(m, op, out);
     if (!(op->flags & OP_EVALUATE)) return run_write(m, op, out);

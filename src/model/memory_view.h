@@ -23,7 +23,7 @@ struct memory_view {
     struct rng rng;
     uint64_t not_ready_one_in; /* 0: never */
     unsigned not_ready_run;    /* answers given in this run: bounded, so that a run ends */
-    uint64_t not_ready_count, gets, scans;
+    uint64_t not_ready_count, gets, scans, puts, dels, put_bytes; /* puts and dels: of rows, once a run is kept */
 };
 
 void memory_view_init(struct memory_view *m, uint32_t table, uint32_t slot_lo, uint32_t slot_hi);

@@ -104,7 +104,7 @@ static enum status write_set_run(const struct op *op, struct op_view *view, stru
         struct bytes row = reader_lp(&checks), value;
         uint64_t expected = reader_u64(&checks);
         if (!row_in_partition(row, view)) return ST_STALE;
-        enum status st = view->get(view->ctx, row, &value);
+        enum status st = view->get_front(view->ctx, row, &value);
         if (st != ST_OK && st != ST_NOT_FOUND) return st;
         uint64_t found = st == ST_OK ? model->version(value, view->ts) : 0;
         if (found != expected) {
@@ -185,21 +185,21 @@ enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *o
     return st;
 }
 
-void op_reads(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx)
+void op_reads(const struct op *op, struct op_view *view, op_reads_each each, void *ctx)
 {
+    struct op inner;
     if (op->opcode == OPCODE_WRITE_SET) {
         struct reader checks;
         uint64_t count;
-        struct op inner;
         if (!write_set_decode(op, &checks, &count, &inner)) return;
         for (uint64_t i = 0; i < count; i++) {
             struct row_parts p;
             struct bytes row = reader_lp(&checks);
             reader_u64(&checks);
-            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == table) each(ctx, row);
+            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == view->table) each(ctx, row, (struct bytes){0}, true);
         }
-        return;
+        op = &inner;
     }
     const struct op_model *model = model_of(op->opcode);
-    if (model != NULL && model->reads != NULL) model->reads(op, table, each, ctx);
+    if (model != NULL && model->reads != NULL) model->reads(op, view, each, ctx);
 }

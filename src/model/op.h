@@ -56,7 +56,13 @@ struct op_counters {
     int64_t garbage; /* garbage rows */
     uint64_t
         last_delete; /* timestamp of the last op that removed a head: the version of what is absent (kv.h, WATCH) */
+    /* History: how long what is superseded is kept (0: it is not), and from which time on all of it is there. Reads below the
+     * watermark are refused; history rows at or below it may go. It never falls. */
+    uint64_t retention_ms;
+    hlc_t watermark;
 };
+
+#define OP_FRONT_BYTES 40
 
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all
  * are dropped if the op ends ST_NOT_READY (it is then run again once the row is in memory). */
@@ -65,10 +71,14 @@ struct op_view {
     uint32_t table;
     uint32_t slot_lo, slot_hi; /* the partition: [lo, hi) */
     hlc_t ts;                  /* of this op: unique in the partition; reads: the read timestamp */
-    bool keep_history;         /* replicated table setting: superseded heads become history rows */
+    bool keep_history;         /* counters->retention_ms is set: what rows were becomes history (history_view.h) */
+    bool as_of;                /* reads: ts may lie in the past; counters are those of now all the same */
     struct op_counters *counters;
     /* ST_OK, ST_NOT_FOUND, ST_NOT_READY, or a fault of this replica (ST_CORRUPT, ST_IO). Borrowed until the next call. */
     enum status (*get)(void *ctx, struct bytes row, struct bytes *out);
+    /* As get, but only the first OP_FRONT_BYTES of the value are sure to be there: for ops that ask what a row is, not what
+     * it holds. Costs less where only the front is in memory. */
+    enum status (*get_front)(void *ctx, struct bytes row, struct bytes *out);
     /* Rows of [lo, hi), reversed if asked, until each returns false. each must not call the view. */
     enum status (*scan)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
                         bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx);
@@ -92,13 +102,17 @@ enum status op_run(const struct op *op, struct op_view *view, struct buf *out);
  * turned out to change nothing, *out_op stays empty and the result is in *out_result. */
 enum status op_evaluate(const struct op *op, struct op_view *view, struct buf *out_op, struct buf *out_result);
 
+/* What an op will read, as far as its body and the heads in memory tell: a row (hi is empty), or the rows of [lo, hi).
+ * more: once this row is in memory, asking again may name others that hang on it. lo and hi are borrowed for the call. */
+typedef void (*op_reads_each)(void *ctx, struct bytes lo, struct bytes hi, bool more);
+
 /* The table through which models are found; each model has one of these. */
 struct op_model {
     const char *name;
     /* As op_run. */
     enum status (*run)(const struct op *op, struct op_view *view, struct buf *out);
-    /* The head rows an op will read first, for prefetching at append: calls each(ctx, row). May name none. */
-    void (*reads)(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx);
+    /* As op_reads. NULL: it names none. */
+    void (*reads)(const struct op *op, struct op_view *view, op_reads_each each, void *ctx);
     /* As op_timestamps. NULL: always 1. */
     uint64_t (*timestamps)(const struct op *op);
     /* Computes an OP_EVALUATE op: appends a plain op (encoded) that has the same effects and result on the same rows, and
@@ -110,6 +124,9 @@ struct op_model {
 };
 extern const struct op_model kv_model;
 extern const struct op_model catalog_model;
-void op_reads(const struct op *op, uint32_t table, void (*each)(void *ctx, struct bytes row), void *ctx);
+/* Names what is worth having in memory before the op is run, so that it can be fetched when the entry is appended. Only a
+ * hint: it may name too much, too little, or a row twice. Only `table` and `get` of the view are used; get should answer
+ * ST_NOT_READY for what is not in memory. */
+void op_reads(const struct op *op, struct op_view *view, op_reads_each each, void *ctx);
 
 #endif

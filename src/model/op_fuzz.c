@@ -15,10 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define SLOT_LO 100u
 #define SLOT_HI 12300u
 
-static void check_read(void *ctx, struct bytes row)
+static void check_read(void *ctx, struct bytes row, struct bytes hi, bool more)
 {
     struct row_parts p;
-    ASSERT(row_parse(row, &p) && p.space == SPACE_HEAD && p.table == 1);
+    ASSERT(row_parse(row, &p) && p.table == 1);
+    ASSERT(hi.n == 0 || bytes_compare(row, hi) < 0);
+    ASSERT(!more || p.space == SPACE_HEAD);
 }
 
 static enum status run(struct memory_view *m, const struct op *op, hlc_t ts, struct buf *out)
@@ -54,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct op op;
         if (!op_decode(encoded, &op)) continue;
         if ((op.opcode & 0xff00) != OPCODE_KV && op.opcode != OPCODE_WRITE_SET) continue; /* other models' fuzzers */
-        op_reads(&op, 1, check_read, NULL);
+        op_reads(&op, &m[0].base, check_read, NULL);
         uint64_t takes = op_timestamps(&op);
         ASSERT(takes >= 1 && takes <= encoded.n + 1);
         memory_view_inject(&m[1], 3, ts);

@@ -9,16 +9,16 @@ static bool is_head(struct bytes row)
     return row.n > 6 && row.p[6] == SPACE_HEAD; /* table u32, slot u16, space */
 }
 
-static enum status op_overlay_get(void *ctx, struct bytes row, struct bytes *out)
+static enum status get(struct op_overlay *o, struct bytes row, struct bytes *out,
+                       enum status (*base_get)(void *ctx, struct bytes row, struct bytes *out))
 {
-    struct op_overlay *o = ctx;
     const struct row_node *n = row_tree_find(&o->writes, row);
     if (n != NULL) {
         if (n->deleted) return ST_NOT_FOUND;
         *out = n->value;
         return ST_OK;
     }
-    enum status st = o->base->get(o->base->ctx, row, out);
+    enum status st = base_get(o->base->ctx, row, out);
     if (o->version != NULL && (st == ST_OK || st == ST_NOT_FOUND) && is_head(row)) {
         struct row_node *seen = row_tree_find(&o->reads, row);
         if (seen == NULL) {
@@ -27,6 +27,18 @@ static enum status op_overlay_get(void *ctx, struct bytes row, struct bytes *out
         }
     }
     return st;
+}
+
+static enum status op_overlay_get(void *ctx, struct bytes row, struct bytes *out)
+{
+    struct op_overlay *o = ctx;
+    return get(o, row, out, o->base->get);
+}
+
+static enum status op_overlay_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    struct op_overlay *o = ctx;
+    return get(o, row, out, o->base->get_front);
 }
 
 /* A scan of both: the base's rows with the writes put in between. */
@@ -105,6 +117,7 @@ void op_overlay_init(struct op_overlay *o, struct op_view *base)
     *o = (struct op_overlay){.base = base, .view = *base};
     o->view.ctx = o;
     o->view.get = op_overlay_get;
+    o->view.get_front = op_overlay_get_front;
     o->view.scan = op_overlay_scan;
     o->view.put = op_overlay_put;
     o->view.del = op_overlay_del;

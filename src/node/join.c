@@ -46,6 +46,12 @@ static void joined(struct node *n, struct reader *r)
         node_fail(n, ST_CORRUPT, "the answer to the request to join can't be read: is the other node of another version?");
         return;
     }
+    bool again = n->identity.node_id != 0; /* it asked for the catalog only */
+    if (again && (n->identity.node_id != id || memcmp(n->identity.cluster_id, cluster.p, 16) != 0)) {
+        catalog_unref(c);
+        node_fail(n, ST_DENIED, "the node given with --join belongs to another cluster than the data of this one");
+        return;
+    }
     memcpy(n->identity.cluster_id, cluster.p, 16);
     n->identity.node_id = id;
     enum status st = control_save(n->env, n->dir, c, &err);
@@ -88,6 +94,8 @@ static void on_answer(void *ctx, const struct mesh_frame *f, const char *why_not
 static void ask(struct node *n)
 {
     struct buf body = {0};
+    /* A node that has lost its copy of the catalog must not end up in another cluster than its data. */
+    if (n->identity.node_id != 0) mesh_set_self(n->shards[0].mesh, n->identity.node_id, n->identity.cluster_id);
     n->joins++;
     buf_put_u8(&body, JOIN_FORMAT);
     buf_put(&body, n->identity.uuid, 16);
@@ -191,6 +199,12 @@ static void open_first_meta(struct node *n)
     struct raft_config first = {.epoch = 1, .count = 1};
     struct error err = {0};
     struct replica *r;
+    bool known;
+    if (host_log_replicas(n->shards[0].hosts[0], 1, &known) != 0 && !known) {
+        node_fail(n, ST_CORRUPT, "this node's copy of the catalog is missing, though there is data: start it again with --join ADDRESS "
+                                 "of another node of the cluster, which has one");
+        return;
+    }
     first.members[0] = (struct raft_member){1, store_addr(n->identity.node_id, 0), RAFT_VOTER};
     struct replica_spec spec = {.partition_id = PARTITION_META,
                                 .replica_id = 1,
@@ -238,7 +252,8 @@ static void propose_init(struct node *n)
 {
     struct request *r = proposal_new(n, CATALOG_INIT, NS_PER_S);
     catalog_op_init(&r->body, n->identity.cluster_id, n->identity.uuid, n->advertise, n->identity.stores,
-                    &n->identity.lineage, n->options.partitions, n->options.replicas);
+                    &n->identity.lineage, n->options.partitions, n->options.replicas,
+                    n->options.retention_ns / NS_PER_MS);
     gate_submit(n->shards[0].gate, r);
 }
 
@@ -438,6 +453,12 @@ void node_found_or_join(struct node *n)
         return;
     }
     enum status st = control_load(n->env, n->dir, &c, &err);
+    if (st == ST_NOT_FOUND && n->identity.node_id != 0 && n->join[0] != 0) { /* moved away, because it was damaged */
+        env_timer_start(&n->join_timer, 1);
+        return;
+    }
+    if (st == ST_NOT_FOUND && n->identity.node_id != 0 && !n->identity.founder)
+        st = error_set(&err, ST_CORRUPT, "'%s/catalog' is missing: start again with --join ADDRESS of another node to fetch it", n->dir);
     if (st == ST_NOT_FOUND) st = ST_OK;
     if (st == ST_OK && n->identity.node_id == 0) {
         n->identity.node_id = 1;

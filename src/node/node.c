@@ -71,26 +71,21 @@ static void publish(void *ctx, struct catalog *c)
 }
 
 struct leader_news {
-    uint64_t partition_id;
+    uint64_t partition_id, term;
     store_addr_t leader;
 };
 
 static void hear_leader(struct shard *s, void *arg)
 {
     struct leader_news *news = arg;
-    /* Replicas of the partition on this node know better. */
-    bool here = false;
-    const struct catalog_partition *p = s->catalog != NULL ? catalog_partition(s->catalog, news->partition_id) : NULL;
-    for (size_t i = 0; p != NULL && i < p->count; i++)
-        here = here || store_addr_node(p->replicas[i].store) == s->node->identity.node_id;
-    if (!here && s->gate != NULL) gate_leader(s->gate, news->partition_id, news->leader);
+    gate_leader(s->gate, news->partition_id, news->leader, news->term, false);
     mem_free(news);
 }
 
-static void leader_heard(void *ctx, uint64_t partition_id, store_addr_t leader)
+static void leader_heard(void *ctx, uint64_t partition_id, store_addr_t leader, uint64_t term)
 {
     struct node *n = ctx;
-    struct leader_news news = {partition_id, leader};
+    struct leader_news news = {partition_id, term, leader};
     for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, hear_leader, mem_copy(&news, sizeof news));
 }
 
@@ -132,29 +127,51 @@ void node_make_control(struct node *n, struct catalog *first)
 
 /* ---- ready ---- */
 
-/* Can this node serve? Its stores are open, it has the catalog, its replicas know their leaders, and those that lead have
- * their lease. */
-static bool is_ready(struct node *n)
+/* Can this shard serve? It has the catalog; it knows who leads the partitions that have a replica on this node; and those
+ * that it leads itself have their lease. */
+static bool shard_is_ready(struct shard *s)
 {
     struct gate_map map;
-    if (n->control == NULL || n->opened != n->shard_count) return false;
-    gate_map(n->shards[0].gate, TABLE_DEFAULT, &map);
+    uint64_t now = env_now_ns(s->node->env);
+    gate_map(s->gate, TABLE_DEFAULT, &map);
     for (size_t i = 0; i < map.partition_count; i++) {
-        struct replica *r = shard_replica(&n->shards[0], map.partitions[i].partition_id);
+        const struct gate_partition *p = &map.partitions[i];
+        struct replica *r = shard_replica(s, p->partition_id);
         struct replica_info info;
-        if (r == NULL) continue; /* elsewhere, or on another shard of this node */
-        if (replica_leader_store(r) == 0) return false;
+        bool here = r != NULL;
+        for (size_t k = 0; k < p->replica_count; k++) here = here || p->replica_nodes[k] == map.self_node;
+        if (here && p->leader_node == 0) return false;
+        if (r == NULL) continue;
         replica_info(r, &info);
-        if (info.raft.role == RAFT_LEADER && info.leases_until_ns <= env_now_ns(n->env)) return false;
+        if (info.raft.role == RAFT_LEADER && info.leases_until_ns <= now) return false;
     }
     return map.partition_count != 0;
 }
 
+static void hear_ready(struct shard *s, void *unused)
+{
+    struct node *n = s->node;
+    n->shards_ready++;
+    n->shards_asked--;
+}
+
+static void hear_not_ready(struct shard *s, void *unused) { s->node->shards_asked--; }
+
+static void ask_ready(struct shard *s, void *unused)
+{
+    node_on_shard(s->node, 0, shard_is_ready(s) ? hear_ready : hear_not_ready, NULL);
+}
+
+/* Asks all shards, again and again, until all of them have said yes at once. */
 static void on_ready_timer(struct env_timer *timer)
 {
     struct node *n = CONTAINER_OF(timer, struct node, ready_timer);
-    bool ready = is_ready(n);
-    if (!ready) {
+    if (n->shards_ready != n->shard_count) {
+        if (n->shards_asked == 0 && n->control != NULL && n->opened == n->shard_count) {
+            n->shards_ready = 0;
+            n->shards_asked = n->shard_count;
+            for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, ask_ready, NULL);
+        }
         env_timer_start(&n->ready_timer, 2 * NS_PER_MS);
         return;
     }

@@ -11,6 +11,7 @@
 #define CAIRN_NODE_NODE_H
 
 #include "env/env.h"
+#include "mesh/mesh.h"
 #include "replica/host.h"
 
 struct node;
@@ -23,6 +24,7 @@ struct node_options {
     uint16_t stores;       /* when the directory is new; later what is there counts */
     uint32_t partitions;   /* of the default table, when founding */
     uint8_t replicas;      /* wanted copies of the default table's partitions, when founding */
+    uint64_t retention_ns; /* how long the default table keeps what is superseded, when founding; 0: not */
     bool redirects;        /* MOVED on all Redis connections */
     size_t clients_max;    /* of the whole node */
     size_t value_bytes_max;
@@ -34,6 +36,8 @@ struct node_options {
     void (*ready)(void *ctx);
     /* The node can't go on: the process should end with this text. */
     void (*failed)(void *ctx, enum status st, const char *text);
+    /* Disturbs single frames of the mesh (mesh_options.fate). NULL, but in the simulator. */
+    enum mesh_fate (*frame_fate)(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns);
     void (*stopped)(void *ctx); /* node_stop is done: the loops may be stopped */
     void *ctx;
 };

@@ -5,7 +5,9 @@
  * GET  /metrics             Prometheus
  * GET  /status.json
  * POST /api/nodes/remove?id=N
+ * POST /api/tables/retention?value=TIME   of the default table
  * GET  /api/settings, POST /api/settings?name=…&value=…
+ * What changes something is refused if it may come from a web page of another site (http_guard.h).
  * Errors are {"error": "…"}: what is wrong and what to do. */
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@
 #include "node/node_pages.h"
 #include "node/settings.h"
 #include "table/place.h"
+#include "wire/http/http_guard.h"
 
 #define JSON_TYPE    "application/json"
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
@@ -232,6 +235,64 @@ static void post_remove(struct shard *s, struct http_exchange *x, const struct h
     node_on_shard(s->node, 0, removal_decide, m);
 }
 
+/* ---- retention ---- */
+
+/* On the shard that was asked: any gate finds meta's leader. */
+struct retention_change {
+    struct request request;
+    struct http_exchange *exchange;
+    uint64_t retention_ms;
+};
+
+static void retention_proposed(struct request *r)
+{
+    struct retention_change *c = CONTAINER_OF(r, struct retention_change, request);
+    struct reader in = reader_of(r->result);
+    struct result result;
+    char text[400];
+    buf_deinit(&r->body);
+    if (r->status == ST_OUTCOME_UNKNOWN) {
+        answer_error(c->exchange, 504, "whether the retention was set is not known yet: look at cairn status, and ask again");
+    } else if (r->status != ST_OK) {
+        snprintf(text, sizeof text, "the retention was not set: %s. Ask again", r->err.text);
+        answer_error(c->exchange, 503, text);
+    } else if (!result_next(&in, &result) || result.tag == 'e') {
+        answer_error(c->exchange, 409, "the catalog refused: it has no default table");
+    } else {
+        struct buf body = {0};
+        struct json j = {&body, false};
+        json_begin_object(&j, NULL);
+        json_put_text(&j, "table", "default");
+        json_put_u64(&j, "retention_ms", c->retention_ms);
+        json_end_object(&j);
+        buf_put_u8(&body, '\n');
+        http_answer(c->exchange, 200, JSON_TYPE, buf_view(&body));
+        buf_deinit(&body);
+    }
+    mem_free(c);
+}
+
+static void post_retention(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    char text[32];
+    uint64_t ns;
+    if (!http_query(r->query, "value", text, sizeof text) || !parse_duration_ns(text, &ns) || ns % NS_PER_MS != 0 ||
+        ns / NS_PER_MS > CATALOG_RETENTION_MAX_MS) {
+        answer_error(x, 400, "say how long: POST /api/tables/retention?value=TIME, as 1h or 30m, at most 9600h; 0s: nothing is kept");
+        return;
+    }
+    struct retention_change *c = mem_zalloc(sizeof *c);
+    c->exchange = x;
+    c->retention_ms = ns / NS_PER_MS;
+    c->request = (struct request){.kind = REQUEST_WRITE,
+                                  .table = TABLE_CATALOG,
+                                  .opcode = CATALOG_RETENTION,
+                                  .timeout_ns = REMOVE_NS,
+                                  .done = retention_proposed};
+    catalog_op_retention(&c->request.body, TABLE_DEFAULT, c->retention_ms);
+    gate_submit(s->gate, &c->request);
+}
+
 /* ---- settings ---- */
 
 static void get_settings(struct shard *s, struct http_exchange *x, const struct http_request *r)
@@ -274,6 +335,7 @@ static const struct {
     {"/health", "GET", get_health},         {"/metrics", "GET", get_metrics},
     {"/status.json", "GET", get_status},    {"/api/nodes/remove", "POST", post_remove},
     {"/api/settings", "GET", get_settings}, {"/api/settings", "POST", post_settings},
+    {"/api/tables/retention", "POST", post_retention},
 };
 
 static void not_allowed(struct http_exchange *x, struct bytes path)
@@ -289,10 +351,37 @@ static void not_allowed(struct http_exchange *x, struct bytes path)
     answer_error(x, 405, text);
 }
 
+static bool address_has_host(const char *address, struct bytes host)
+{
+    char text[HTTP_FIELD_MAX + 1];
+    snprintf(text, sizeof text, "%.*s", (int)MIN(host.n, (size_t)HTTP_FIELD_MAX), (const char *)host.p);
+    return address[0] != 0 && bytes_equal_nocase(http_host_name(bytes_str(address)), text);
+}
+
+/* The names that nodes listen on or are told to be known by. */
+static bool known_host(void *ctx, struct bytes host)
+{
+    struct shard *s = ctx;
+    bool found = address_has_host(s->node->listen, host) || address_has_host(s->node->advertise, host);
+    for (size_t i = 0; s->catalog != NULL && i < s->catalog->node_count && !found; i++)
+        found = address_has_host(s->catalog->nodes[i].address, host);
+    return found;
+}
+
+/* false: the answer is given. */
+static bool may_change(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    struct error err = {0};
+    enum status st = http_guard(r, known_host, s, &err);
+    if (st != ST_OK) answer_error(x, st == ST_INVALID ? 415 : 403, err.text);
+    return st == ST_OK;
+}
+
 void node_http(void *ctx, struct http_exchange *x, const struct http_request *r)
 {
     struct shard *s = ctx;
     bool known = false, head = strcmp(r->method, "HEAD") == 0;
+    if (!head && strcmp(r->method, "GET") != 0 && !may_change(s, x, r)) return;
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
         if (!bytes_equal(r->path, bytes_str(routes[i].path))) continue;
         known = true;

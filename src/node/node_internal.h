@@ -39,6 +39,7 @@ struct shard {
     struct catalog *catalog; /* as last published here */
     struct env_timer tick;
     uint64_t stats_ns;
+    size_t leaders_at; /* whose leader is said again next */
     struct shard_stats *stats; /* of all shards, as last heard */
     bool strangers_dropped;
 };
@@ -64,6 +65,7 @@ struct node {
     bool ready_told, init_proposed;
     _Atomic bool stopping; /* written by shard 0, read by all */
     unsigned opened, closed; /* shards; counted on shard 0 */
+    unsigned shards_asked, shards_ready; /* whether they can serve: answers still to come, and those that were yes */
 };
 
 /* Runs fn(shard, arg) on a shard's thread, soon. arg is the function's to free. */

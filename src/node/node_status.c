@@ -145,6 +145,7 @@ static void put_tables(struct json *j, const struct catalog *c)
         json_put_u64(j, "id", c->tables[i].id);
         json_put_text(j, "name", c->tables[i].name);
         json_put_u64(j, "replicas", c->tables[i].replicas);
+        json_put_u64(j, "retention_ms", c->tables[i].retention_ms);
         json_end_object(j);
     }
     json_end_array(j);
@@ -195,6 +196,8 @@ static void put_replicas(struct json *j, const struct node_report *r)
             json_put_i64(j, "keys", p->counters.keys);
             json_put_i64(j, "expires", p->counters.expires);
             json_put_i64(j, "garbage", p->counters.garbage);
+            json_put_u64(j, "retention_ms", p->counters.retention_ms);
+            json_put_u64(j, "watermark_ms", hlc_ms(p->counters.watermark));
             json_put_u64(j, "lease_left_ms", p->lease_left_ns / NS_PER_MS);
             json_put_bool(j, "suspect", p->suspect);
             json_put_text(j, "stopped", p->stopped ? p->stopped_text : NULL);

@@ -35,6 +35,9 @@ static const struct setting rows[] = {
      NODE(partitions), 1, 16384},
     {"replication-factor", NULL, "N", NULL, "copies of each partition of the default table; for a new cluster only",
      SETTING_NUMBER, false, NODE(replicas), 1, 7},
+    {"retention", NULL, "TIME", "0s: nothing is kept",
+     "how long the default table keeps what was overwritten or deleted; for a new cluster, later cairn table retention",
+     SETTING_DURATION, false, NODE(retention_ns), 0, 400ull * 24 * 3600 * NS_PER_S},
     {"insecure", NULL, NULL, NULL, "allows to listen beyond this machine, without passwords or encryption",
      SETTING_FLAG, false, OWN(insecure), 0, 1},
     {"redis-redirects", NULL, NULL, NULL,
@@ -164,7 +167,10 @@ void setting_format(const struct setting *row, uint64_t value, char *out, size_t
     static const struct unit sizes[] = {{"TiB", KIB * GIB}, {"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {0}};
     switch (row->type) {
     case SETTING_SIZE: format_with_units(value, sizes, out, max); break;
-    case SETTING_DURATION: format_with_units(value, time_units, out, max); break;
+    case SETTING_DURATION:
+        if (value == 0) snprintf(out, max, "0s");
+        else format_with_units(value, time_units, out, max);
+        break;
     case SETTING_FLAG: snprintf(out, max, "%s", value != 0 ? "yes" : "no"); break;
     case SETTING_LEVEL: snprintf(out, max, "%s", levels[MIN(value, DIAG_ERROR)]); break;
     default: snprintf(out, max, "%llu", (unsigned long long)value); break;

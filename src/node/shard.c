@@ -7,7 +7,8 @@
 #include "node/node_internal.h"
 #include "table/place.h"
 
-#define TICK_NS (50 * NS_PER_MS)
+#define TICK_NS    (50 * NS_PER_MS)
+#define REPEAT_MAX 1024u /* leaders said again a second */
 
 struct replica *shard_replica(struct shard *s, uint64_t partition_id)
 {
@@ -38,6 +39,12 @@ static void deliver(void *ctx, const struct mesh_frame *f)
     }
 }
 
+static enum mesh_fate frame_fate(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns)
+{
+    const struct node_options *o = &((struct shard *)ctx)->node->options;
+    return o->frame_fate(o->ctx, f, out_delay_ns);
+}
+
 /* ---- connections ---- */
 
 /* The port is closed before the last connections end. */
@@ -61,6 +68,34 @@ static void on_mesh(void *ctx, struct env_stream *stream, struct bytes first)
 {
     struct shard *s = ctx;
     mesh_accept(s->mesh, stream, first);
+}
+
+/* A round of the Redis doors: from shard to shard, so that one thread has it at a time; then back to who asked. */
+struct round_trip {
+    struct resp_round *round;
+    uint16_t asker;
+};
+
+static void round_back(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    t->round->done(t->round);
+    mem_free(t);
+}
+
+static void round_here(struct shard *s, void *arg)
+{
+    struct round_trip *t = arg;
+    if (s->resp != NULL) t->round->visit(t->round, s->resp);
+    if (s->index + 1 < s->node->shard_count) node_on_shard(s->node, s->index + 1, round_here, t);
+    else node_on_shard(s->node, t->asker, round_back, t);
+}
+
+static void go_round(void *ctx, struct resp_round *round)
+{
+    struct shard *s = ctx;
+    struct round_trip t = {round, s->index};
+    node_on_shard(s->node, 0, round_here, mem_copy(&t, sizeof t));
 }
 
 static void resp_left(void *ctx) { left(ctx, PORT_RESP); }
@@ -87,17 +122,32 @@ static void node_fenced(struct node *n, struct incarnation known)
 struct led_news {
     uint64_t partition_id, term;
     store_addr_t leader;
-    bool led, known;
-    struct raft_config config;
+    bool led;
+    struct raft_config config; /* if led */
 };
 
 static void hear_led(struct shard *s, void *arg)
 {
     struct led_news *news = arg;
-    if (news->known) gate_leader(s->gate, news->partition_id, news->leader);
+    gate_leader(s->gate, news->partition_id, news->leader, news->term, true);
     if (s->index == 0 && s->node->control != NULL)
         control_led(s->node->control, news->partition_id, news->led, news->term, news->leader, &news->config);
     mem_free(news);
+}
+
+static void tell_led(struct shard *s, struct replica *r, const struct replica_info *info)
+{
+    struct node *n = s->node;
+    struct led_news news = {.partition_id = info->partition_id,
+                            .term = info->raft.term,
+                            .leader = replica_leader_store(r),
+                            .led = info->raft.role == RAFT_LEADER};
+    /* A change of members counts once it is committed and applied. */
+    if (news.led && info->raft.config_committed) news.config = *info->raft.config;
+    else news.led = false;
+    for (uint16_t i = 0; i < n->shard_count; i++)
+        if (i == s->index) hear_led(s, mem_copy(&news, sizeof news));
+        else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
 }
 
 static void on_replica_changed(void *ctx, struct replica *r)
@@ -106,18 +156,29 @@ static void on_replica_changed(void *ctx, struct replica *r)
     struct node *n = s->node;
     struct replica_info info;
     replica_info(r, &info);
-    struct led_news news = {.partition_id = info.partition_id,
-                            .term = info.raft.term,
-                            .leader = replica_leader_store(r),
-                            .led = info.raft.role == RAFT_LEADER,
-                            .known = true};
-    /* A change of members counts once it is committed and applied. */
-    if (news.led && info.raft.config_committed) news.config = *info.raft.config;
-    else news.led = false;
-    for (uint16_t i = 0; i < n->shard_count; i++)
-        if (i == s->index) hear_led(s, mem_copy(&news, sizeof news));
-        else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
+    tell_led(s, r, &info);
     if (info.partition_id == PARTITION_META && n->control != NULL) control_meta_changed(n->control);
+}
+
+/* Says again who leads, some replicas at a time: what a gate has been made to believe otherwise meanwhile, or a control that
+ * began later, does not stay so. A replica that does not know, or has stopped, has nothing to say. */
+static void repeat_leaders(struct shard *s)
+{
+    size_t at = 0, told = 0;
+    for (size_t k = 0; k < s->host_count; k++) {
+        struct replica *r;
+        for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r); at++) {
+            struct replica_info info;
+            if (at < s->leaders_at) continue;
+            if (told++ == REPEAT_MAX) {
+                s->leaders_at = at;
+                return;
+            }
+            replica_info(r, &info);
+            if (!info.stopped && replica_leader_store(r) != 0) tell_led(s, r, &info);
+        }
+    }
+    s->leaders_at = 0;
 }
 
 static void on_host_failed(void *ctx, enum status st, const char *text)
@@ -263,6 +324,15 @@ static void reconcile_replicas(struct shard *s)
     s->strangers_dropped = true;
 }
 
+/* Does the catalog still name a copy on this node, if only to be removed? */
+static bool holds_copies(const struct catalog *c, uint64_t node_id)
+{
+    for (size_t i = 0; i < c->partition_count; i++)
+        for (size_t k = 0; k < c->partitions[i].count; k++)
+            if (store_addr_node(c->partitions[i].replicas[k].store) == node_id) return true;
+    return false;
+}
+
 void shard_set_catalog(struct shard *s, void *arg)
 {
     struct catalog *c = arg;
@@ -280,7 +350,8 @@ void shard_set_catalog(struct shard *s, void *arg)
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
     if (s->index == 0 && self != NULL && lineage_fenced(lineage_compare(&s->node->identity.lineage, self->incarnation)))
         node_fenced(s->node, self->incarnation);
-    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED)
+    /* Until its groups have left it behind its copies count: entries may be on it and on one more only. */
+    if (s->index == 0 && self != NULL && self->state == NODE_REMOVED && !holds_copies(c, self->id))
         node_fail(s->node, ST_DENIED, "this node was removed from the cluster: to use the machine again, start it with an empty "
                                       "data directory");
 }
@@ -296,6 +367,8 @@ static void steer_leaders(struct shard *s)
             const struct catalog_partition *p = catalog_partition(s->catalog, replica_partition(r));
             struct raft_config wanted;
             if (p == NULL) continue;
+            const struct catalog_table *t = catalog_table(s->catalog, p->table);
+            if (t != NULL) replica_want_retention(r, t->retention_ms);
             catalog_wanted(p, &wanted);
             replica_reconcile(r, &wanted, p->preferred);
         }
@@ -308,7 +381,7 @@ static void add_host_stats(struct shard_stats *t, struct host *h)
     host_stats(h, &x);
     uint64_t *sum = (uint64_t *)(void *)&t->hosts.replicas;
     const uint64_t *add = (const uint64_t *)(const void *)&x.replicas;
-    _Static_assert(offsetof(struct host_stats, stalls) + 8 == sizeof(struct host_stats), "counters are last and all u64");
+    _Static_assert(offsetof(struct host_stats, applied_off) + 8 == sizeof(struct host_stats), "counters are last and all u64");
     for (size_t i = 0; i < (sizeof x - offsetof(struct host_stats, replicas)) / 8; i++) sum[i] += add[i];
     t->hosts.log.bytes += x.log.bytes;
     t->hosts.log.segments += x.log.segments;
@@ -381,6 +454,7 @@ static void on_tick(struct env_timer *timer)
     if (now >= s->stats_ns) {
         s->stats_ns = now + NS_PER_S;
         tell_stats(s);
+        if (s->opened && !s->node->stopping) repeat_leaders(s);
     }
     env_timer_start(&s->tick, TICK_NS);
 }
@@ -412,6 +486,7 @@ void shard_open_doors(struct shard *s)
     resp.client_id_first = s->index + 1u;
     resp.client_id_step = n->shard_count;
     resp.left = resp_left;
+    resp.go_round = go_round;
     resp.ctx = s;
     resp_door_config_value_max(&resp, n->options.value_bytes_max);
     s->resp = resp_door_new(&resp);
@@ -439,6 +514,7 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,
+                                .fate = n->options.frame_fate != NULL ? frame_fate : NULL,
                                 .left = mesh_left,
                                 .fenced = mesh_fenced,
                                 .ctx = s};

@@ -10,6 +10,8 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
+#define QUIET_NS (100 * NS_PER_MS) /* between ticks of a store where nothing happens */
+
 void host_limits_default(struct host_limits *l)
 {
     *l = (struct host_limits){
@@ -27,14 +29,17 @@ void host_limits_default(struct host_limits *l)
                 .bytes_max = 256 << 20,
                 .batch_bytes_max = 8 << 20,
                 .reserve_bytes = 64 << 20},
-        .rows_bytes_max = 48 << 20,
-        .rows_dirty_bytes_max = 24 << 20,
-        .engine_cache_bytes = 64 << 20,
+        .rows_bytes_max = 192 << 20,
+        .rows_dirty_bytes_max = 96 << 20,
+        .write_rows = 512,
+        .write_bytes = 512 << 10,
+        .engine_cache_bytes = 32 << 20,
         .engine_write_buffer_bytes = 32 << 20,
         .batch_bytes_max = 256 << 10,
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
         .snapshots_max = 8,
@@ -73,6 +78,10 @@ void host_wake(struct replica *r)
     if (h->closing || r->dropped) return;
     if (!link_linked(&r->busy)) list_push_back(&h->busy, &r->busy);
     env_defer(h->loop, &h->turn);
+    h->woken = true;
+    if (!h->quiet) return;
+    h->quiet = false;
+    env_timer_start(&h->tick, h->tick_ns);
 }
 
 void host_applied(struct replica *r)
@@ -198,7 +207,9 @@ static void on_turn(struct env_task *task)
     list_init(&now);
     for (struct link *k; (k = list_pop_front(&h->busy)) != NULL;) list_push_back(&now, k);
     for (struct link *k; (k = list_pop_front(&now)) != NULL;) replica_turn(CONTAINER_OF(k, struct replica, busy));
-    flush_rows(h);
+    struct rows_stats rows;
+    rows_stats(h->rows, &rows);
+    if (rows.dirty >= h->limits.write_rows || rows.dirty_bytes >= h->limits.write_bytes) flush_rows(h);
 }
 
 /* ---- the clock's limit ---- */
@@ -314,7 +325,8 @@ static void look_for_stall(struct host *h, uint64_t now)
     }
 }
 
-static void tick_replica(struct host *h, struct replica *r, uint64_t now)
+/* Returns when the replica needs the next tick. */
+static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
 {
     if (raft_deadline(r->raft) <= now) {
         raft_tick(r->raft, host_now(h));
@@ -330,6 +342,7 @@ static void tick_replica(struct host *h, struct replica *r, uint64_t now)
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
+    return r->jobs != 0 || r->receive != NULL ? now : raft_deadline(r->raft);
 }
 
 static void on_tick(struct env_timer *timer)
@@ -344,13 +357,25 @@ static void on_tick(struct env_timer *timer)
         for (size_t i = 0; i < n; i++) send_beat(h, &beats[i]);
         if (n < ARRAY_COUNT(beats)) break;
     }
+    struct log_stats log;
+    log_stats(h->log, &log);
+    uint64_t started = log_sync_started_ns(h->log);
+    liveness_sync_took(&h->liveness, MAX(log.sync_ns_last, started != 0 && started < now ? now - started : 0));
     check_support(h, now);
     wake_lost(h);
     host_reap_dropped(h);
+    flush_rows(h);
     now = host_now(h); /* the rafts may have seen a later time than the one above */
-    for (size_t i = 0; host_each_replica(h, &i, &r);) tick_replica(h, r, now);
+    uint64_t next = liveness_next_ns(&h->liveness, now);
+    for (size_t i = 0; host_each_replica(h, &i, &r);) next = MIN(next, tick_replica(h, r, now));
+    prefetch_pump(h);
     host_flush_if_due(h, now);
-    env_timer_start(&h->tick, MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS));
+    /* Nothing happened and nothing is due: so the next tick is when something is, or after QUIET_NS. */
+    h->quiet = !h->woken && h->snapshots == 0 && !h->engine_busy && list_empty(&h->dropped) && list_empty(&h->lost) &&
+               log_sync_started_ns(h->log) == 0;
+    h->woken = false;
+    uint64_t wait = h->quiet ? MIN(MAX(next, now + NS_PER_MS) - now, QUIET_NS) : h->tick_ns;
+    env_timer_start(&h->tick, wait);
 }
 
 void host_step_down_all(struct host *h, const char *reason)
@@ -396,6 +421,8 @@ enum status host_open(const struct host_options *options, struct host **out, str
     list_init(&h->lost);
     list_init(&h->dropped);
     list_init(&h->applied);
+    list_init(&h->prefetch_queue);
+    list_init(&h->prefetch_reads);
     h->turn.run = on_turn;
     enum status st = open_parts(h, err);
     if (st != ST_OK) {
@@ -416,6 +443,7 @@ enum status host_open(const struct host_options *options, struct host **out, str
     liveness_init(&h->liveness, &live, log_bound(h->log));
     stage_init(&h->stage, h->rows);
     h->flushed_ns = host_now(h);
+    h->tick_ns = MIN(h->limits.beat_ns / 4, 20 * NS_PER_MS);
     env_timer_init(h->loop, &h->tick, on_tick);
     raise_limit(h);
     env_timer_start(&h->tick, 1);
@@ -454,8 +482,13 @@ void host_free(struct host *h)
     for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
     for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
+    prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
     map_deinit(&h->replicas);
+    uint64_t gate;
+    void *replay;
+    for (size_t i = 0; map_each(&h->replays, &i, &gate, &replay);) mem_free(replay);
+    map_deinit(&h->replays);
     map_deinit(&h->dropping);
     liveness_deinit(&h->liveness);
     stage_deinit(&h->stage);

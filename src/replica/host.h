@@ -4,7 +4,8 @@
  * Purpose:    opens a store, finds its replicas, moves messages between them and the mesh, and does, once a turn, what
  *             their rafts ask for, so that all replicas of a store share one log batch, one engine batch and few frames.
  * Order:      in a turn: proposals are closed, entries and votes go to the log, requests and appends leave at once;
- *             committed entries are applied and answered; the rows of whole entries reach the engine in one batch. What must
+ *             committed entries are applied and answered. The rows of whole entries reach the engine in one batch, once they
+ *             are many, or with the tick: until the engine flushes, only the log makes them durable anyway. What must
  *             be durable first (votes, acknowledgements) leaves when the log says so.
  * Threading:  the store's shard; blocking work runs on the host's workers.
  * Errors:     a failed log, or an engine that can't write or read, stops the host (host_failed): its leaders step down,
@@ -28,11 +29,14 @@ struct host_limits {
     struct raft_limits raft;
     struct log_limits log;
     uint64_t rows_bytes_max, rows_dirty_bytes_max;
+    uint32_t write_rows;            /* dirty rows: they are written to the engine; else with the tick. Few large batches: what */
+    uint32_t write_bytes;           /* is written often (applied rows, windows, hot keys) goes once a batch. Bounds its time. */
     uint64_t engine_cache_bytes, engine_write_buffer_bytes;
     uint32_t batch_bytes_max;       /* ops of one entry */
     uint32_t batch_ops_max;
     uint32_t pending_bytes_max;     /* proposals waiting at a replica: ST_OVERLOADED beyond */
     uint32_t apply_bytes_per_turn;
+    uint32_t apply_fetches_max;     /* rounds of fetching what an entry misses; then a worker runs it on the disk */
     uint32_t snapshot_chunk_bytes, snapshot_window, snapshots_max;
     uint64_t flush_bytes;           /* unflushed rows: start a flush */
     uint64_t flush_ns;              /* … or after this long */
@@ -86,6 +90,8 @@ enum status host_open_replica(struct host *h, const struct replica_spec *spec, s
 void host_drop_replica(struct host *h, uint64_t partition_id);
 struct replica *host_replica(const struct host *h, uint64_t partition_id); /* NULL: none here */
 bool host_each_replica(const struct host *h, size_t *at, struct replica **out);
+/* How many replicas the log knows of; is this one among them? */
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known);
 /* Does the log know replicas that are not open? Drops them: call once the catalog is known to be current. */
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx);
 
@@ -95,6 +101,7 @@ void host_deliver(struct host *h, const struct mesh_frame *f);
 /* What the gate writes into a MESH_REQUEST and finds in a MESH_REPLY. */
 struct request_head {
     uint64_t request_id; /* the gate's; echoed */
+    uint64_t life, attempt; /* of the gate, and of its attempts the how manieth: a copy of one counts once (replay.h) */
     uint64_t partition_id;
     uint8_t kind;        /* enum replica_request_kind */
     uint32_t wait_count, wait_ms;
@@ -124,7 +131,8 @@ struct host_stats {
     struct engine_stats engine;
     struct rows_stats rows;
     uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
-        snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt, engine_busy, releases, stalls;
+        snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
+        engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -5,17 +5,42 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
+struct durable {
+    uint64_t partition_id, replica_id;
+    uint64_t applied; /* as the engine has it on disk; 0: unknown */
+};
+
 struct flush_job {
     struct env_job job;
     struct host *host;
+    struct durable *replicas; /* those that were here when it began */
+    size_t count;
     enum status status;
     struct error err;
 };
+
+/* What a crash now would leave of the replica's applied row. It is read back, not remembered: the log is cut by it. */
+static uint64_t read_durable(struct engine *e, const struct durable *d)
+{
+    struct buf key = {0};
+    struct engine_value value;
+    struct error err = {0};
+    struct replica as_of = {.replica_id = d->replica_id};
+    row_system(&key, d->partition_id, SYSTEM_APPLIED, BYTES_LIT(""));
+    if (engine_get_durable(e, buf_view(&key), &value, &err) == ST_OK) {
+        if (!replica_load_applied(&as_of, value.bytes)) as_of.applied = 0;
+        engine_value_release(&value);
+    }
+    buf_deinit(&key);
+    return as_of.applied;
+}
 
 static void flush_run(struct env_job *job)
 {
     struct flush_job *f = CONTAINER_OF(job, struct flush_job, job);
     f->status = engine_flush(f->host->engine, &f->err);
+    for (size_t i = 0; f->status == ST_OK && i < f->count; i++)
+        f->replicas[i].applied = read_durable(f->host->engine, &f->replicas[i]);
 }
 
 /* The log may lose what the engine has on disk and no live follower needs from it. */
@@ -40,44 +65,41 @@ static void compact(struct host *h, struct replica *r)
     raft_compacted(r->raft, through);
 }
 
-static void read_durable(struct host *h, struct replica *r)
+static void flush_free(struct flush_job *f)
 {
-    struct buf key = {0};
-    struct engine_value value;
-    struct error err = {0};
-    row_system(&key, r->partition_id, SYSTEM_APPLIED, BYTES_LIT(""));
-    if (engine_get_durable(h->engine, buf_view(&key), &value, &err) == ST_OK) {
-        struct replica as_of = {.replica_id = r->replica_id};
-        if (replica_load_applied(&as_of, value.bytes)) r->durable_applied = MAX(r->durable_applied, as_of.applied);
-        engine_value_release(&value);
-    }
-    buf_deinit(&key);
+    mem_free(f->replicas);
+    mem_free(f);
 }
 
 static void flush_done(struct env_job *job)
 {
     struct flush_job *f = CONTAINER_OF(job, struct flush_job, job);
     struct host *h = f->host;
-    struct replica *r;
     h->flushing = false;
     if (h->closing) {
-        mem_free(f);
+        flush_free(f);
         return;
     }
     h->flushed_ns = host_now(h);
     if (f->status != ST_OK && f->status != ST_STOPPED) host_fail(h, f->status, f->err.text);
-    for (size_t i = 0; f->status == ST_OK && host_each_replica(h, &i, &r);) {
-        read_durable(h, r);
+    for (size_t i = 0; f->status == ST_OK && i < f->count; i++) {
+        struct replica *r = host_replica(h, f->replicas[i].partition_id);
+        if (r == NULL || r->replica_id != f->replicas[i].replica_id) continue;
+        r->durable_applied = MAX(r->durable_applied, f->replicas[i].applied);
         compact(h, r);
     }
-    mem_free(f);
+    flush_free(f);
 }
 
 static void start_flush(struct host *h)
 {
     if (h->flushing || h->failed) return;
     struct flush_job *f = mem_zalloc(sizeof *f);
+    struct replica *r;
     f->host = h;
+    f->replicas = mem_alloc((h->replicas.count + 1) * sizeof *f->replicas);
+    for (size_t i = 0; host_each_replica(h, &i, &r);)
+        f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
     f->job = (struct env_job){.run = flush_run, .done = flush_done};
     f->status = ST_STOPPED;
     h->flushing = true;

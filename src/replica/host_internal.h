@@ -53,8 +53,10 @@ struct replica {
     struct raft_config applied_config; /* as of applied */
     bool applied_dirty;        /* the applied row has to be put before the next engine batch */
     struct map windows_dirty;  /* sessions whose row has to be put */
-    bool fetching;             /* apply waits for a row */
+    bool fetching;             /* apply waits for a row, or an entry is run by a worker */
+    bool running_off;          /* … the latter: outcome windows are the worker's */
     uint32_t fetch_tries;
+    struct list prefetches;    /* of entries appended and not applied (prefetch.c) */
     bool stopped;
     char stopped_text[256];
     bool fenced; /* stopped because its rows are wrong; its log is not: it votes and acknowledges, and asks for other rows */
@@ -94,6 +96,11 @@ struct replica {
     size_t scrub_count;
     unsigned sweeps; /* proposals of the sweep under way */
     uint16_t garbage_slot, expired_slot; /* where it goes on */
+    uint64_t wanted_retention_ms;  /* as the catalog says */
+    bool retention_known;          /* … if it has been heard */
+    struct buf history_at;         /* where the look for history rows goes on; empty: from the beginning */
+    uint64_t history_seen;         /* in this round */
+    uint64_t history_round_applied, history_none_applied; /* applied at this round's beginning; of a round that saw none */
 
     struct snapshot_send *sends[RAFT_MEMBERS_MAX];
     struct snapshot_receive *receive;
@@ -127,10 +134,13 @@ struct host {
     struct list after;
     struct env_task turn;
     struct env_timer tick;
+    uint64_t tick_ns;
+    bool woken, quiet; /* a replica was woken since the last tick; the next tick is far */
     unsigned held_back; /* replicas whose batch is */
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
     struct list applied;    /* replicas whose applied row is to be put */
+    struct map replays;     /* gate: node << 16 | shard → struct replay of its requests */
     struct map dropping;    /* partition id → its former replica, until its rows are gone */
     struct list dropped;    /* waiting for their jobs to end (through replica.busy) */
     struct list lost;       /* replicas to wake, paced: of stores no longer supported */
@@ -142,6 +152,10 @@ struct host {
     uint64_t stalled_since_ns;
     bool engine_busy;
     unsigned snapshots; /* sending or receiving */
+    /* prefetch.c */
+    struct list prefetch_queue, prefetch_reads;
+    unsigned prefetching, plans;
+    uint64_t planned_bytes, prefetched_bytes;
     struct stage stage;
     struct buf scratch, results, message;
     struct host_stats stats;
@@ -171,6 +185,14 @@ void replica_stop(struct replica *r, const char *fmt, ...) __attribute__((format
 
 /* replica_apply.c */
 void replica_apply(struct replica *r);
+/* prefetch.c */
+void prefetch_entry(struct replica *r, struct entry *e); /* it is appended, in place of any at its index or above */
+bool prefetch_ready(struct replica *r, const struct entry *e); /* false: wait; the replica is woken */
+void prefetch_again(struct replica *r, const struct entry *e); /* the next to be applied, which missed something */
+void prefetch_applied(struct replica *r);
+void prefetch_forget_all(struct replica *r);
+void prefetch_pump(struct host *h); /* now and then */
+void prefetch_free_reads(struct host *h); /* when the rows are closed and no replica is left */
 /* replica_lead.c */
 void replica_close_batch(struct replica *r);
 void replica_answer_entry(struct replica *r, const struct entry *e, const struct buf *results, const uint32_t *ends, size_t n);

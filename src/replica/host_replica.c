@@ -263,6 +263,7 @@ void host_drop_replica(struct host *h, uint64_t partition_id)
     replica_lost_leadership(r);
     r->dropped = true;
     snapshot_abort_all(r);
+    prefetch_forget_all(r);
     watch_members(h, r, false);
     if (link_linked(&r->busy)) link_remove(&r->busy);
     if (link_linked(&r->lost)) link_remove(&r->lost);
@@ -287,6 +288,15 @@ void host_reap_dropped(struct host *h)
         link_remove(k);
         start_drop(h, r);
     }
+}
+
+size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_known)
+{
+    const struct log_replica *on_disk;
+    size_t n = 0;
+    *out_known = false;
+    for (size_t i = 0; log_each_replica(h->log, &i, &on_disk); n++) *out_known = *out_known || on_disk->replica_id == replica_id;
+    return n;
 }
 
 void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t replica_id), void *ctx)

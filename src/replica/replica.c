@@ -11,11 +11,13 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define APPLIED_FORMAT 1
+#define APPLIED_FORMAT         1
+#define APPLIED_FORMAT_HISTORY 2 /* with retention and watermark: only once the partition has had history */
 
 void replica_encode_applied(const struct replica *r, struct buf *out)
 {
-    buf_put_u8(out, APPLIED_FORMAT);
+    bool history = r->counters.retention_ms != 0 || r->counters.watermark != 0;
+    buf_put_u8(out, history ? APPLIED_FORMAT_HISTORY : APPLIED_FORMAT);
     buf_put_u64(out, r->replica_id);
     buf_put_u64(out, r->applied);
     buf_put_u64(out, r->applied_term);
@@ -25,6 +27,10 @@ void replica_encode_applied(const struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.garbage);
     buf_put_u64(out, r->counters.last_delete);
     buf_put_u64(out, r->windows.forgotten);
+    if (history) {
+        buf_put_u64(out, r->counters.retention_ms);
+        buf_put_u64(out, r->counters.watermark);
+    }
     /* A new member that is fed from the log's beginning has none until it applies its first one. */
     buf_put_u8(out, r->applied_config.count != 0);
     if (r->applied_config.count != 0) raft_config_encode(&r->applied_config, out);
@@ -33,7 +39,8 @@ void replica_encode_applied(const struct replica *r, struct buf *out)
 bool replica_load_applied(struct replica *r, struct bytes row)
 {
     struct reader in = reader_of(row);
-    if (reader_u8(&in) != APPLIED_FORMAT || reader_u64(&in) != r->replica_id) return false;
+    uint8_t format = reader_u8(&in);
+    if ((format != APPLIED_FORMAT && format != APPLIED_FORMAT_HISTORY) || reader_u64(&in) != r->replica_id) return false;
     r->applied = reader_u64(&in);
     r->applied_term = reader_u64(&in);
     r->applied_ts = reader_u64(&in);
@@ -42,6 +49,8 @@ bool replica_load_applied(struct replica *r, struct bytes row)
     r->counters.garbage = (int64_t)reader_u64(&in);
     r->counters.last_delete = reader_u64(&in);
     r->windows.forgotten = reader_u64(&in);
+    r->counters.retention_ms = format == APPLIED_FORMAT_HISTORY ? reader_u64(&in) : 0;
+    r->counters.watermark = format == APPLIED_FORMAT_HISTORY ? reader_u64(&in) : 0;
     r->last_ts = r->applied_ts;
     bool has_config = reader_u8(&in) != 0;
     if (in.failed || !has_config) return reader_done(&in);
@@ -108,16 +117,19 @@ struct replica *replica_new(struct host *h, const struct replica_spec *spec)
     list_init(&r->flights);
     list_init(&r->reads);
     list_init(&r->waits);
+    list_init(&r->prefetches);
     return r;
 }
 
 void replica_free(struct replica *r)
 {
+    prefetch_forget_all(r);
     raft_free(r->raft);
     windows_deinit(&r->windows);
     map_deinit(&r->windows_dirty);
     map_deinit(&r->reads_by_id);
     buf_deinit(&r->batch);
+    buf_deinit(&r->history_at);
     mem_free(r->batch_requests);
     for (size_t i = r->read_at; i < r->read_count; i++) entry_unref(r->read_entries[i]);
     mem_free(r->read_entries);
@@ -199,10 +211,6 @@ static void role_changed(struct replica *r)
 {
     struct raft_view view;
     raft_view(r->raft, &view);
-    diag(DIAG_INFO, "raft.role node=%llu partition=%llu replica=%llu term=%llu role=%s leader=%llu",
-         (unsigned long long)r->host->options.node_id, (unsigned long long)r->partition_id,
-         (unsigned long long)r->replica_id, (unsigned long long)view.term, raft_role_name(view.role),
-         (unsigned long long)view.leader);
     if (view.role == RAFT_LEADER) {
         if (r->led_term != view.term) {
             if (r->led_term != 0) replica_lost_leadership(r); /* lost and won again between two turns */
@@ -227,6 +235,7 @@ static bool take_ready(struct replica *r)
     if (ready.role_changed) role_changed(r);
     persist(r, &ready);
     for (size_t i = 0; i < ready.before_count; i++) host_send_raft(h, r, &ready.before[i], false);
+    for (uint64_t i = ready.persist_from; i <= ready.persist_to; i++) prefetch_entry(r, raft_entry_peek(r->raft, i));
     for (size_t i = 0; i < ready.after_count; i++) host_send_raft(h, r, &ready.after[i], !MUTATION("reply_before_fsync"));
     for (size_t i = 0; i < ready.fetch_count; i++) {
         if (ready.fetches[i].kind == RAFT_FETCH_ENTRIES) fetch_entries(r, &ready.fetches[i]);
@@ -303,6 +312,12 @@ enum status replica_scan(struct replica *r, struct bytes lo, struct bytes hi,
     enum status st = rows_scan(r->host->rows, lo, hi, false, each, ctx);
     if (st == ST_NOT_READY) host_fetch(r, lo, hi);
     return st;
+}
+
+void replica_want_retention(struct replica *r, uint64_t retention_ms)
+{
+    r->wanted_retention_ms = retention_ms;
+    r->retention_known = true;
 }
 
 /* ---- membership ---- */

@@ -21,11 +21,14 @@ struct host;
 struct replica;
 
 enum replica_request_kind { REPLICA_WRITE = 1, REPLICA_READ, REPLICA_WAIT };
+/* A read as of a time (read_ts): the partition's table keeps history. done's status: ST_STALE: read_ts is below the watermark,
+ * so not all that was there then is kept; ST_UNSUPPORTED: the partition keeps none; ST_NOT_READY: read_ts is not over yet. */
 
 struct replica_request {
     uint8_t kind;
     struct bytes op; /* encoded; the submitter keeps it until done */
     uint32_t wait_count, wait_ms;
+    hlc_t read_ts; /* of a REPLICA_READ; 0: now */
     /* result is borrowed for the call. Runs once, never inside replica_submit. */
     void (*done)(struct replica_request *q, enum status st, bool maybe_executed, struct bytes result);
 
@@ -41,6 +44,9 @@ struct replica_request {
 enum status replica_submit(struct replica *r, struct replica_request *q);
 /* A read served at once under the lease from memory: appends the result to out, true. Else false: submit it. */
 bool replica_read_now(struct replica *r, const struct op *op, struct buf *out);
+
+/* How long what is superseded shall be kept, as the catalog says; the leader sees to it through the log. */
+void replica_want_retention(struct replica *r, uint64_t retention_ms);
 
 /* Steps toward the members that the catalog wants (roles RAFT_VOTER, RAFT_LEARNER, or 0: to be removed), if this is the
  * leader; call whenever either changes, and from time to time. `preferred`: who should lead, 0: no matter. */

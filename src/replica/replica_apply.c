@@ -9,27 +9,35 @@
 #include "base/mem.h"
 #include "base/mutation.h"
 #include "model/result.h"
+#include "replica/disk_view.h"
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define SCAN_TRIES 3 /* fetches of a range before it is read from the disk in place */
-
-/* What an entry has done so far, so that it can be undone. */
+/* What an entry has done so far, so that it can be undone. Running it touches nothing else of the replica but its outcome
+ * windows, so that a worker can do it. */
 struct applying {
     struct replica *r;
-    struct op_counters counters_before;
-    struct op *ops; /* of those already run: ids to undo or settle */
+    struct stage *stage;
+    struct buf *results;
+    struct op_counters counters; /* as they will be */
+    struct op *ops;              /* those already run: ids to undo or settle */
     size_t ran;
-    uint32_t *ends; /* of each result in host.results */
+    uint32_t *ends; /* of each result in results */
+    uint64_t duplicates, forgotten;
+    hlc_t last_ts;
 };
 
 static void undo(struct applying *a)
 {
-    struct replica *r = a->r;
     for (size_t i = 0; i < a->ran; i++)
-        if (a->ops[i].flags & OP_HAS_ID) windows_undo(&r->windows, a->ops[i].session, a->ops[i].sequence);
-    r->counters = a->counters_before;
-    stage_clear(&r->host->stage);
+        if (a->ops[i].flags & OP_HAS_ID) windows_undo(&a->r->windows, a->ops[i].session, a->ops[i].sequence);
+    stage_clear(a->stage);
+}
+
+static void applying_deinit(struct applying *a)
+{
+    mem_free(a->ops);
+    mem_free(a->ends);
 }
 
 static void forgot_session(void *ctx, uint64_t session)
@@ -58,91 +66,100 @@ static void settle(struct applying *a, const struct entry *e)
 static enum status run_op(struct applying *a, struct op *op, hlc_t ts)
 {
     struct replica *r = a->r;
-    struct host *h = r->host;
+    struct buf *results = a->results;
     struct bytes known;
-    size_t at = h->results.n;
+    size_t at = results->n;
     if ((op->flags & OP_HAS_ID) && !MUTATION("window_ignored")) {
         switch (windows_find(&r->windows, op->session, op->sequence, op->since, &known)) {
         case WINDOW_NEW: break;
         case WINDOW_KNOWN:
-            buf_put_bytes(&h->results, known);
-            h->stats.duplicates_answered++;
+            buf_put_bytes(results, known);
+            a->duplicates++;
             op->flags &= (uint8_t)~OP_HAS_ID; /* nothing to undo or settle */
             return ST_OK;
         case WINDOW_TOO_OLD:
-            result_error(&h->results, "UNKNOWN the outcome of this write is not kept any more: its id is too old");
+            result_error(results, "UNKNOWN the outcome of this write is not kept any more: its id is too old");
             op->flags &= (uint8_t)~OP_HAS_ID;
             return ST_OK;
         case WINDOW_FORGOTTEN:
-            result_forgotten(&h->results, r->windows.forgotten);
-            h->stats.forgotten_refused++;
+            result_forgotten(results, r->windows.forgotten);
+            a->forgotten++;
             op->flags &= (uint8_t)~OP_HAS_ID;
             return ST_OK;
         }
     }
     struct op_view view;
-    stage_view(&h->stage, true, &view);
+    stage_view(a->stage, true, &view);
     view.table = r->table;
     view.slot_lo = r->slot_lo;
     view.slot_hi = r->slot_hi;
     view.ts = ts;
-    view.counters = &r->counters;
-    enum status st = op_run(op, &view, &h->results);
+    view.counters = &a->counters;
+    view.keep_history = a->counters.retention_ms != 0;
+    enum status st = op_run(op, &view, results);
     if (st == ST_STALE) {
         /* A key of another partition: the gate's map was old. Every replica sees the same. */
-        h->results.n = at;
-        result_error(&h->results, "UNAVAILABLE not executed: the key belongs to another partition");
+        results->n = at;
+        result_error(results, "UNAVAILABLE not executed: the key belongs to another partition");
         st = ST_OK;
     }
     if (st != ST_OK) {
-        h->results.n = at;
+        results->n = at;
         return st;
     }
     /* 'V' (conflict) changed nothing and is evaluated again under the same id: not an outcome. */
     if (op->flags & OP_HAS_ID) {
-        if (h->results.p[at] == 'V' || MUTATION("window_ignored")) op->flags &= (uint8_t)~OP_HAS_ID;
-        else windows_add(&r->windows, op->session, op->sequence, bytes_of(h->results.p + at, h->results.n - at));
+        if (results->p[at] == 'V' || MUTATION("window_ignored")) op->flags &= (uint8_t)~OP_HAS_ID;
+        else windows_add(&r->windows, op->session, op->sequence, bytes_of(results->p + at, results->n - at));
     }
     return ST_OK;
 }
 
-static enum status apply_ops(struct replica *r, const struct entry *e)
+/* Runs an entry's ops; what they did is in `a`, to be committed or undone. */
+static enum status run_ops(struct applying *a, const struct entry *e)
 {
-    struct host *h = r->host;
     struct reader in = reader_of(entry_data(e));
     uint64_t count = reader_varint(&in);
     if (in.failed || count == 0 || count > reader_left(&in)) return ST_CORRUPT;
-    struct applying a = {.r = r,
-                         .counters_before = r->counters,
-                         .ops = mem_alloc(count * sizeof *a.ops),
-                         .ends = mem_alloc(count * sizeof *a.ends)};
+    a->counters = a->r->counters;
+    a->ops = mem_alloc(count * sizeof *a->ops);
+    a->ends = mem_alloc(count * sizeof *a->ends);
     hlc_t ts = e->ts;
-    enum status st = ST_OK;
-    buf_clear(&h->results);
-    for (uint64_t i = 0; i < count && st == ST_OK; i++) {
+    buf_clear(a->results);
+    for (uint64_t i = 0; i < count; i++) {
         struct bytes encoded = reader_lp(&in);
-        if (in.failed || !op_decode(encoded, &a.ops[i])) {
-            st = ST_CORRUPT;
-            break;
-        }
-        st = run_op(&a, &a.ops[i], ts);
-        if (st != ST_OK) break;
-        ts += op_timestamps(&a.ops[i]);
-        a.ends[i] = (uint32_t)h->results.n;
-        a.ran++;
+        if (in.failed || !op_decode(encoded, &a->ops[i])) return ST_CORRUPT;
+        enum status st = run_op(a, &a->ops[i], ts);
+        if (st != ST_OK) return st;
+        ts += op_timestamps(&a->ops[i]);
+        a->ends[i] = (uint32_t)a->results->n;
+        a->ran++;
     }
-    if (st == ST_OK && !reader_done(&in)) st = ST_CORRUPT;
-    if (st == ST_OK) {
-        stage_commit(&h->stage);
-        settle(&a, e);
-        r->last_ts = MAX(r->last_ts, ts - 1);
-        h->stats.ops_applied += count;
-        replica_answer_entry(r, e, &h->results, a.ends, count);
-    } else {
-        undo(&a);
-    }
-    mem_free(a.ops);
-    mem_free(a.ends);
+    a->last_ts = ts - 1;
+    return reader_done(&in) ? ST_OK : ST_CORRUPT;
+}
+
+static void commit_ops(struct applying *a, const struct entry *e)
+{
+    struct replica *r = a->r;
+    a->stage->cold = !replica_leads(r);
+    stage_commit(a->stage);
+    r->counters = a->counters;
+    settle(a, e);
+    r->last_ts = MAX(r->last_ts, a->last_ts);
+    r->host->stats.ops_applied += a->ran;
+    r->host->stats.duplicates_answered += a->duplicates;
+    r->host->stats.forgotten_refused += a->forgotten;
+    replica_answer_entry(r, e, a->results, a->ends, a->ran);
+}
+
+static enum status apply_ops(struct replica *r, const struct entry *e)
+{
+    struct applying a = {.r = r, .stage = &r->host->stage, .results = &r->host->results};
+    enum status st = run_ops(&a, e);
+    if (st == ST_OK) commit_ops(&a, e);
+    else undo(&a);
+    applying_deinit(&a);
     return st;
 }
 
@@ -154,8 +171,8 @@ static void fetched(void *ctx)
     if (!r->dropped) host_wake(r);
 }
 
-/* Brings what the entry misses into memory. False: too many fetches are under way; try again next turn. */
-static void fetch_missing(struct replica *r)
+/* Brings what the entry misses into memory: at first all that it names once more, as rows may have been evicted since. */
+static void fetch_missing(struct replica *r, const struct entry *e)
 {
     struct host *h = r->host;
     struct bytes lo = buf_view(&h->stage.missing), hi = buf_view(&h->stage.missing_hi);
@@ -163,9 +180,73 @@ static void fetch_missing(struct replica *r)
                                : rows_fetch_range(h->rows, lo, hi, h->limits.rows_bytes_max / 2, fetched, r);
     if (st != ST_OK) return; /* the host's tick wakes whoever has entries to apply */
     r->fetching = true;
-    r->fetch_tries++;
     r->jobs++;
-    h->stats.reads_fetched++;
+    h->stats.apply_fetches++;
+    if (r->fetch_tries++ == 0) prefetch_again(r, e);
+}
+
+/* ---- an entry run by a worker ---- */
+
+struct off_run {
+    struct env_job job;
+    struct applying a;
+    struct entry *e;
+    struct disk_view disk;
+    struct stage stage;
+    struct buf results;
+    enum status status;
+};
+
+static bool applied_entry(struct replica *r, const struct entry *e, enum status st);
+
+static void off_run(struct env_job *job)
+{
+    struct off_run *o = CONTAINER_OF(job, struct off_run, job);
+    o->status = run_ops(&o->a, o->e);
+}
+
+static void off_done(struct env_job *job)
+{
+    struct off_run *o = CONTAINER_OF(job, struct off_run, job);
+    struct replica *r = o->a.r;
+    struct host *h = r->host;
+    r->jobs--;
+    r->fetching = r->running_off = false;
+    bool wanted = !r->dropped && !r->stopped && !h->closing;
+    if (o->status != ST_OK || !wanted) undo(&o->a);
+    else commit_ops(&o->a, o->e);
+    if (wanted && applied_entry(r, o->e, o->status) && r->partition_id == 1)
+        h->options.changed(h->options.ctx, r);
+    if (!r->dropped) host_wake(r);
+    applying_deinit(&o->a);
+    stage_deinit(&o->stage);
+    disk_view_deinit(&o->disk);
+    buf_deinit(&o->results);
+    entry_unref(o->e);
+    mem_free(o);
+}
+
+/* What the entry reads does not stay in memory until all of it is there, or can't be told beforehand: a worker runs it on the
+ * engine, which has all that was applied. Nothing else changes the partition's rows meanwhile. */
+static void run_off(struct replica *r, const struct entry *e)
+{
+    struct host *h = r->host;
+    struct error err = {0};
+    if (rows_flush(h->rows, &err) != ST_OK) return; /* the engine is busy: again at the next tick */
+    struct off_run *o = mem_zalloc(sizeof *o);
+    o->job = (struct env_job){.run = off_run, .done = off_done};
+    o->e = entry_new(e->kind, e->index, e->term, e->ts, entry_data(e));
+    o->disk.engine = h->engine;
+    stage_init(&o->stage, h->rows);
+    o->stage.base_get = o->stage.base_get_front = disk_view_get;
+    o->stage.base_scan = disk_view_scan;
+    o->stage.base_ctx = &o->disk;
+    o->a = (struct applying){.r = r, .stage = &o->stage, .results = &o->results};
+    o->status = ST_STOPPED;
+    r->fetching = r->running_off = true;
+    r->jobs++;
+    h->stats.applied_off++;
+    env_worker_submit(h->worker, h->loop, &o->job);
 }
 
 static void apply_config(struct replica *r, const struct entry *e)
@@ -179,23 +260,10 @@ static void apply_config(struct replica *r, const struct entry *e)
     r->host->options.changed(r->host->options.ctx, r);
 }
 
-static bool apply_entry(struct replica *r, const struct entry *e)
+/* The entry was run, with this outcome. True: it is applied. */
+static bool applied_entry(struct replica *r, const struct entry *e, enum status st)
 {
-    enum status st = ST_OK;
     ASSERT(e->index == r->applied + 1);
-    switch (e->kind) {
-    case ENTRY_NOOP: break;
-    case ENTRY_CONF: apply_config(r, e); break;
-    case ENTRY_OPS: st = apply_ops(r, e); break;
-    case ENTRY_SCRUB:
-        if (!scrub_apply(r, e)) return false;
-        break;
-    default: st = ST_VERSION; break;
-    }
-    if (st == ST_NOT_READY) {
-        fetch_missing(r);
-        return false;
-    }
     if (st == ST_VERSION)
         replica_stop(r, "entry %llu has ops of a version this build does not know: upgrade this node",
                      (unsigned long long)e->index);
@@ -211,9 +279,30 @@ static bool apply_entry(struct replica *r, const struct entry *e)
     r->applied_dirty = true;
     host_applied(r);
     r->fetch_tries = 0;
+    prefetch_applied(r);
     hlc_see(&r->host->clock, r->applied_ts);
     raft_applied(r->raft, r->applied);
     return true;
+}
+
+static bool apply_entry(struct replica *r, const struct entry *e)
+{
+    enum status st = ST_OK;
+    switch (e->kind) {
+    case ENTRY_NOOP: break;
+    case ENTRY_CONF: apply_config(r, e); break;
+    case ENTRY_OPS: st = apply_ops(r, e); break;
+    case ENTRY_SCRUB:
+        if (!scrub_apply(r, e)) return false;
+        break;
+    default: st = ST_VERSION; break;
+    }
+    if (st == ST_NOT_READY) {
+        if (r->fetch_tries < r->host->limits.apply_fetches_max) fetch_missing(r, e);
+        else run_off(r, e);
+        return false;
+    }
+    return applied_entry(r, e, st);
 }
 
 static void read_done(struct log_read *read)
@@ -273,8 +362,7 @@ void replica_apply(struct replica *r)
             return;
         }
         const struct entry *e = next_entry(r, view.commit);
-        if (e == NULL) return;
-        h->stage.scan_from_disk = r->fetch_tries >= SCAN_TRIES;
+        if (e == NULL || !prefetch_ready(r, e)) return;
         bytes += e->size + 64;
         if (!apply_entry(r, e)) return;
         if (r->partition_id == 1) h->options.changed(h->options.ctx, r);

@@ -3,10 +3,13 @@
 #include "base/diag.h"
 #include "base/mem.h"
 #include "base/mutation.h"
+#include "model/history_view.h"
 #include "model/result.h"
+#include "replica/disk_view.h"
 #include "replica/host_internal.h"
 
 #define EVALUATE_TRIES_MAX 64
+#define READ_FETCHES       4 /* of single rows for one read; then a worker reads all that it needs */
 
 static void finish(struct replica_request *q, enum status st, bool maybe, struct bytes result)
 {
@@ -102,6 +105,14 @@ static hlc_t read_timestamp(struct replica *r)
     return r->read_ts;
 }
 
+
+/* May the rows be read as of ts? If so, what is stamped from now on is above it. */
+static enum status allow_read_at(struct replica *r, hlc_t ts)
+{
+    if (r->counters.retention_ms == 0) return ST_UNSUPPORTED;
+    if (ts < r->counters.watermark) return ST_STALE;
+    return ts <= read_timestamp(r) ? ST_OK : ST_NOT_READY;
+}
 
 /* Turns an OP_EVALUATE op into a write set. True: q is done with, or has to wait; false: go on with q->evaluated. */
 static bool evaluate(struct replica *r, struct replica_request *q, const struct op *op, bool *out_wait)
@@ -333,55 +344,28 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
     }
 }
 
+/* A read of the rows as they are, or as they were. */
+static enum status run_read(const struct op *op, struct op_view *view, hlc_t read_ts, struct buf *result)
+{
+    if (read_ts == 0) return op_run(op, view, result);
+    struct history_reader then;
+    history_reader_init(&then, view, read_ts);
+    enum status st = op_run(op, &then.view, result);
+    history_reader_deinit(&then);
+    return st;
+}
+
 struct disk_read {
     struct env_job job;
     struct replica *replica;
     struct replica_request *request;
-    struct engine_snapshot *snapshot;
+    struct disk_view disk;
     struct op_view view;
     struct op_counters counters;
-    struct error err;
+    hlc_t read_ts; /* 0: now */
     enum status status;
-    struct buf op_copy, result, kept; /* kept: the borrowed value, until the next call */
+    struct buf op_copy, result;
 };
-
-static enum status disk_get(void *ctx, struct bytes row, struct bytes *out)
-{
-    struct disk_read *d = ctx;
-    struct buf hi = {0};
-    /* A get as of the snapshot: an iterator over the one key. */
-    buf_put_bytes(&hi, row);
-    buf_put_u8(&hi, 0);
-    struct engine_iter *it = engine_iter_new(d->replica->host->engine, d->snapshot, row, buf_view(&hi), ENGINE_DISK);
-    engine_iter_first(it);
-    enum status st = engine_iter_status(it, &d->err);
-    if (st == ST_OK && engine_iter_valid(it)) {
-        buf_clear(&d->kept);
-        buf_put_bytes(&d->kept, engine_iter_value(it));
-        *out = buf_view(&d->kept);
-    } else if (st == ST_OK) {
-        st = ST_NOT_FOUND;
-    }
-    engine_iter_free(it);
-    buf_deinit(&hi);
-    return st;
-}
-
-static enum status disk_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
-                             bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
-{
-    struct disk_read *d = ctx;
-    struct engine_iter *it = engine_iter_new(d->replica->host->engine, d->snapshot, lo, hi, ENGINE_DISK);
-    if (reverse) engine_iter_last(it);
-    else engine_iter_first(it);
-    while (engine_iter_valid(it) && each(each_ctx, engine_iter_key(it), engine_iter_value(it))) {
-        if (reverse) engine_iter_prev(it);
-        else engine_iter_next(it);
-    }
-    enum status st = engine_iter_status(it, &d->err);
-    engine_iter_free(it);
-    return st;
-}
 
 static void disk_read_run(struct env_job *job)
 {
@@ -389,7 +373,7 @@ static void disk_read_run(struct env_job *job)
     struct op op;
     bool ok = op_decode(buf_view(&d->op_copy), &op);
     ASSERT(ok);
-    d->status = op_run(&op, &d->view, &d->result);
+    d->status = run_read(&op, &d->view, d->read_ts, &d->result);
 }
 
 static void disk_read_done(struct env_job *job)
@@ -397,9 +381,9 @@ static void disk_read_done(struct env_job *job)
     struct disk_read *d = CONTAINER_OF(job, struct disk_read, job);
     struct replica *r = d->replica;
     r->jobs--;
-    engine_snapshot_release(r->host->engine, d->snapshot);
+    engine_snapshot_release(r->host->engine, d->disk.snapshot);
     if (d->status == ST_CORRUPT && !r->dropped && !r->host->closing)
-        replica_fence(r, "a row that was read can't be: %s", d->err.text);
+        replica_fence(r, "a row that was read can't be: %s", d->disk.err.text);
     if (d->request != NULL) {
         /* The snapshot was taken after the read was confirmed, so it may be answered whatever happened since. */
         if (d->status == ST_OK) finish(d->request, ST_OK, false, buf_view(&d->result));
@@ -407,7 +391,7 @@ static void disk_read_done(struct env_job *job)
     }
     buf_deinit(&d->op_copy);
     buf_deinit(&d->result);
-    buf_deinit(&d->kept);
+    disk_view_deinit(&d->disk);
     mem_free(d);
 }
 
@@ -420,16 +404,18 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     struct disk_read *d = mem_zalloc(sizeof *d);
     d->replica = r;
     d->request = q;
-    d->snapshot = engine_snapshot_take(h->engine);
+    d->disk = (struct disk_view){.engine = h->engine, .snapshot = engine_snapshot_take(h->engine)};
     d->counters = r->counters;
-    d->view = (struct op_view){.ctx = d,
+    d->read_ts = q->read_ts;
+    d->view = (struct op_view){.ctx = &d->disk,
                                .table = r->table,
                                .slot_lo = r->slot_lo,
                                .slot_hi = r->slot_hi,
                                .ts = ts,
                                .counters = &d->counters,
-                               .get = disk_get,
-                               .scan = disk_scan};
+                               .get = disk_view_get,
+                               .get_front = disk_view_get,
+                               .scan = disk_view_scan};
     buf_put_bytes(&d->op_copy, q->op);
     d->job = (struct env_job){.run = disk_read_run, .done = disk_read_done};
     r->jobs++;
@@ -438,34 +424,89 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     return true;
 }
 
-void replica_run_reads(struct replica *r)
+/* A read that waits for a row to be fetched. It has been confirmed, so rows applied later may answer it, too. */
+struct row_read {
+    struct replica *replica;
+    struct replica_request *request;
+    hlc_t ts;
+    unsigned fetches;
+};
+
+static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, unsigned fetches);
+
+static void read_fetched(void *ctx)
+{
+    struct row_read w = *(struct row_read *)ctx;
+    struct replica *r = w.replica;
+    mem_free(ctx);
+    r->jobs--;
+    if (r->dropped || r->stopped || r->installing) {
+        finish(w.request, ST_NOT_LEADER, false, (struct bytes){0});
+    } else if (!serve_read(r, w.request, MAX(w.ts, r->applied_ts), w.fetches)) {
+        if (!replica_leads(r)) {
+            finish(w.request, ST_NOT_LEADER, false, (struct bytes){0});
+        } else { /* the engine refuses: with the others, later */
+            list_push_back(&r->reads, &w.request->link);
+            map_set(&r->reads_by_id, w.request->index, w.request);
+            host_wake(r);
+        }
+    }
+}
+
+/* A row that is missing is fetched into memory; what needs more is read on a worker from a snapshot of the engine. */
+static bool fetch_for_read(struct replica *r, struct replica_request *q, hlc_t ts, unsigned fetches)
 {
     struct host *h = r->host;
+    if (h->stage.missing_hi.n != 0 || fetches == READ_FETCHES) return read_from_disk(r, q, ts);
+    struct row_read *w = mem_alloc(sizeof *w);
+    *w = (struct row_read){r, q, ts, fetches + 1};
+    if (rows_fetch(h->rows, buf_view(&h->stage.missing), read_fetched, w) != ST_OK) {
+        mem_free(w);
+        return read_from_disk(r, q, ts);
+    }
+    r->jobs++;
+    h->stats.reads_fetched++;
+    return true;
+}
+
+/* Answers the read, or has it under way. False: it can't be served now. */
+static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, unsigned fetches)
+{
+    struct op op;
+    struct op_view view;
+    struct op_counters counters;
+    struct buf result = {0};
+    bool done = true;
+    enum status st = op_decode(q->op, &op) && (op.flags & OP_READ) ? ST_OK : ST_INVALID;
+    if (st == ST_OK && q->read_ts != 0) st = allow_read_at(r, q->read_ts);
+    if (q->read_ts != 0) ts = q->read_ts;
+    if (st == ST_NOT_READY) {
+        done = false; /* it is of a time still to come */
+    } else if (st == ST_OK) {
+        applied_view(r, ts, &counters, &view);
+        st = run_read(&op, &view, q->read_ts, &result);
+        if (st == ST_NOT_READY) done = fetch_for_read(r, q, ts, fetches);
+    }
+    if (st != ST_NOT_READY) {
+        r->host->stats.reads_index++;
+        finish(q, st, false, buf_view(&result));
+    }
+    buf_deinit(&result);
+    return done;
+}
+
+void replica_run_reads(struct replica *r)
+{
     struct link *next;
     for (struct link *k = list_first(&r->reads); k != NULL; k = next) {
         struct replica_request *q = CONTAINER_OF(k, struct replica_request, link);
         next = list_next(&r->reads, k);
         if (q->deadline_ns == 0 || r->applied < q->deadline_ns - 1) continue;
-        struct op op;
-        struct op_view view;
-        struct op_counters counters;
-        struct buf result = {0};
-        enum status st = op_decode(q->op, &op) && (op.flags & OP_READ) ? ST_OK : ST_INVALID;
-        hlc_t ts = read_timestamp(r);
-        if (st == ST_OK) {
-            applied_view(r, ts, &counters, &view);
-            st = op_run(&op, &view, &result);
-        }
-        bool moved = st == ST_NOT_READY && read_from_disk(r, q, ts);
-        if (moved || st != ST_NOT_READY) {
-            link_remove(&q->link);
-            map_remove(&r->reads_by_id, q->index);
-        }
-        if (!moved && st != ST_NOT_READY) {
-            h->stats.reads_index++;
-            finish(q, st, false, buf_view(&result));
-        }
-        buf_deinit(&result);
+        link_remove(&q->link);
+        map_remove(&r->reads_by_id, q->index);
+        if (serve_read(r, q, q->read_ts != 0 ? q->read_ts : read_timestamp(r), 0)) continue;
+        list_push_front(&r->reads, &q->link); /* it waits, behind this loop's back */
+        map_set(&r->reads_by_id, q->index, q);
     }
 }
 

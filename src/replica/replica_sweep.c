@@ -1,4 +1,5 @@
-/* replica_sweep.c - the leader's housekeeping: finds expired keys and elements of dead collections, and proposes their removal.
+/* replica_sweep.c - the leader's housekeeping: finds expired keys, elements of dead collections and history that is over, and
+ * proposes their removal.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Reads look at applied rows without changing them; what they find becomes ordinary ops, applied by every replica alike, each
@@ -11,6 +12,7 @@
 
 #define FOUND_MAX 64  /* slots or incarnations of one look */
 #define ROWS_MAX  256 /* rows or keys that one op removes */
+#define EXAMINE_MAX 4096 /* history rows that one look goes through */
 
 struct sweep {
     struct replica_request request;
@@ -106,12 +108,78 @@ static void sweep_expired(struct replica *r)
     buf_deinit(&body);
 }
 
+/* ---- history ---- */
+
+/* The watermark rises in steps, so that an idle partition does not write an entry a second. */
+static uint64_t step_ms(uint64_t retention_ms)
+{
+    return MAX(1000, retention_ms / 16);
+}
+
+static bool raise_watermark(struct replica *r)
+{
+    const struct op_counters *c = &r->counters;
+    struct buf body = {0};
+    uint64_t now_ms = env_wall_ms(r->host->env);
+    uint64_t target_ms = now_ms > c->retention_ms ? now_ms - c->retention_ms : 0;
+    bool changed = r->retention_known && r->wanted_retention_ms != c->retention_ms;
+    bool due = c->retention_ms != 0 && hlc_from_ms(target_ms) >= c->watermark + hlc_from_ms(step_ms(c->retention_ms));
+    if (changed || due) {
+        kv_build_retention(&body, changed ? r->wanted_retention_ms : c->retention_ms, due ? hlc_from_ms(target_ms) : 0);
+        propose(r, KV_RETENTION, buf_view(&body));
+    }
+    buf_deinit(&body);
+    return changed || due;
+}
+
+/* Goes round through the partition's history rows, some at a time; proposes the removal of those that may go. */
+static void sweep_history(struct replica *r)
+{
+    struct buf result = {0}, body = {0}, keys = {0};
+    struct op op = {.semantics = OP_SEMANTICS, .opcode = KV_HISTORY_FIND, .flags = OP_READ};
+    struct result list, next, seen, row;
+    if (r->history_at.n == 0) {
+        r->history_seen = 0;
+        r->history_round_applied = r->applied;
+    }
+    kv_build_history_find(&body, buf_view(&r->history_at), EXAMINE_MAX, ROWS_MAX);
+    op.body = buf_view(&body);
+    buf_clear(&r->host->stage.missing);
+    bool ok = replica_read_now(r, &op, &result);
+    if (!ok && r->host->stage.missing.n != 0)
+        host_fetch(r, buf_view(&r->host->stage.missing), buf_view(&r->host->stage.missing_hi)); /* next time */
+    struct reader in = reader_of(buf_view(&result));
+    if (ok && result_next(&in, &list) && list.tag == 'a' && list.count == 3 && result_next(&in, &next) && next.tag == 'b' &&
+        result_next(&in, &seen) && seen.tag == 'i' && result_next(&in, &list) && list.tag == 'a') {
+        buf_clear(&r->history_at);
+        buf_put_bytes(&r->history_at, next.bytes);
+        r->history_seen += (uint64_t)seen.number;
+        buf_put_varint(&keys, list.count);
+        for (uint64_t i = 0; i < list.count && result_next(&in, &row) && row.tag == 'b'; i++) buf_put_lp(&keys, row.bytes);
+        if (list.count != 0) propose(r, KV_HISTORY_DROP, buf_view(&keys));
+        if (r->history_at.n == 0 && r->history_seen == 0) r->history_none_applied = r->history_round_applied;
+    }
+    buf_deinit(&result);
+    buf_deinit(&body);
+    buf_deinit(&keys);
+}
+
+static void keep_history(struct replica *r)
+{
+    const struct op_counters *c = &r->counters;
+    bool changed = r->retention_known && r->wanted_retention_ms != c->retention_ms;
+    if (!changed && c->retention_ms == 0 && c->watermark == 0) return;      /* never had any */
+    if (!changed && r->history_none_applied == r->applied) return;          /* nothing is left, and nothing came since */
+    if (!raise_watermark(r)) sweep_history(r);
+}
+
 void replica_sweep(struct replica *r, uint64_t now)
 {
     r->sweep_ns = now + r->host->limits.sweep_ns;
     if (r->sweeps != 0 || r->table == TABLE_CATALOG || r->stopped) return;
     if (r->counters.garbage > 0) sweep_garbage(r);
     if (r->counters.expires > 0) sweep_expired(r);
+    keep_history(r);
     /* While there is much to do, go on soon. */
     if (r->sweeps != 0) r->sweep_ns = now + r->host->limits.sweep_ns / 20;
 }

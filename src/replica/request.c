@@ -2,10 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "replica/host_internal.h"
+#include "replica/replay.h"
 
 void request_encode(const struct request_head *q, struct buf *out)
 {
     buf_put_u64(out, q->request_id);
+    buf_put_u64(out, q->life);
+    buf_put_u64(out, q->attempt);
     buf_put_u64(out, q->partition_id);
     buf_put_u8(out, q->kind);
     buf_put_u32(out, q->wait_count);
@@ -17,6 +20,8 @@ bool request_decode(struct bytes in, struct request_head *out)
 {
     struct reader r = reader_of(in);
     out->request_id = reader_u64(&r);
+    out->life = reader_u64(&r);
+    out->attempt = reader_u64(&r);
     out->partition_id = reader_u64(&r);
     out->kind = reader_u8(&r);
     out->wait_count = reader_u32(&r);
@@ -79,10 +84,20 @@ static void remote_done(struct replica_request *q, enum status st, bool maybe, s
     mem_free(m);
 }
 
+/* Not a copy of an attempt that came before: what is said of one attempt ("refused, so not executed") must hold for all of
+ * its copies. */
+static bool first_time(struct host *h, const struct mesh_frame *f, const struct request_head *q)
+{
+    uint64_t gate = f->from_node << 16 | f->from_shard;
+    struct replay *r = map_get(&h->replays, gate);
+    if (r == NULL) map_set(&h->replays, gate, r = mem_zalloc(sizeof *r));
+    return replay_first(r, q->life, q->attempt);
+}
+
 void request_on_frame(struct host *h, const struct mesh_frame *f)
 {
     struct request_head q;
-    if (!request_decode(f->body, &q)) return;
+    if (!request_decode(f->body, &q) || !first_time(h, f, &q)) return;
     struct reply_head p = {.request_id = q.request_id, .partition_id = q.partition_id, .status = ST_NOT_LEADER};
     uint16_t endpoint = (uint16_t)(MESH_SHARD + f->from_shard);
     struct replica *r = host_replica(h, q.partition_id);

@@ -2,13 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The leader proposes an ENTRY_SCRUB now and then. Where it is applied, each replica takes a snapshot of its rows and hashes
- * them on a worker; followers send theirs to whoever led that term. The leader waits for all members it knows of, or a while,
- * and compares: those that differ from a majority are told so. They are fenced, and rebuilt (rebuild.c).
+ * them on a worker, without the history rows that nobody can see any more; followers send theirs to whoever led that term.
+ * The leader waits for all members it knows of, or a while, and compares: those that differ from a majority are told so.
+ * They are fenced, and rebuilt (rebuild.c).
  * MESH_SCRUB: partition u64 | from u64 | to u64 (replica ids) | index u64 | hash u64 | rows u64 | verdict u8 (0 a report, 1 it
  *             differs, 2 the sender is fenced at index and wants a snapshot, 3 it is fenced and wants none) */
 #include "base/diag.h"
 #include "base/mem.h"
 #include "replica/host_internal.h"
+#include "store/history.h"
 #include "table/place.h"
 
 struct scrub_job {
@@ -16,6 +18,7 @@ struct scrub_job {
     struct replica *replica;
     struct engine_snapshot *snapshot;
     struct buf lo, hi;
+    struct history_skip skip;
     uint64_t index, hash, rows;
     uint64_t leader; /* replica id; 0: unknown */
     store_addr_t leader_store;
@@ -89,8 +92,8 @@ static void add_report(struct replica *r, const struct scrub_report *p)
 static void run(struct env_job *job)
 {
     struct scrub_job *s = CONTAINER_OF(job, struct scrub_job, job);
-    s->status = engine_checksum(s->replica->host->engine, s->snapshot, buf_view(&s->lo), buf_view(&s->hi), NULL, NULL, &s->hash,
-                                &s->rows, &s->err);
+    s->status = engine_checksum(s->replica->host->engine, s->snapshot, buf_view(&s->lo), buf_view(&s->hi), history_skip,
+                                &s->skip, &s->hash, &s->rows, &s->err);
 }
 
 static void done(struct env_job *job)
@@ -125,6 +128,7 @@ bool scrub_apply(struct replica *r, const struct entry *e)
     struct scrub_job *s = mem_zalloc(sizeof *s);
     *s = (struct scrub_job){.replica = r,
                             .snapshot = engine_snapshot_take(h->engine),
+                            .skip = {r->counters.watermark, {SPACE_HISTORY, SPACE_ELEMENT_HISTORY}},
                             .index = e->index,
                             .leader = e->term == view.term ? view.leader : 0,
                             .leader_store = view.leader_store};
@@ -174,6 +178,7 @@ void scrub_tick(struct replica *r, uint64_t now)
     if (r->scrub_index != 0 && r->scrub_count > 1) judge(r);
     r->scrub_index = 0;
     r->scrub_at_ns = now + h->limits.scrub_ns;
+    hlc_see(&h->clock, raft_hlc_floor(r->raft)); /* a configuration's entry may have raised it */
     hlc_t ts = MAX(h->clock.last, r->last_ts) + 1;
     if (ts > raft_hlc_limit(r->raft, now)) return;
     if (raft_propose(r->raft, now, ENTRY_SCRUB, ts, (struct bytes){0}, &index, &term) != ST_OK) return;

@@ -8,8 +8,8 @@
  *           two leaves an applied row ahead of the log, which opening repairs (host.c).
  * Chunk:    partition u64 | from u64 | to u64 (replica ids) | snapshot id u64 | sequence u32 | flags u8 | in the first:
  *           header | rows: lp key, lp value, …
- * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | last delete u64 | forgotten u64 | lp config |
- *           varint sessions |
+ * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | last delete u64 | forgotten u64 |
+ *           [retention u64, watermark u64: with flag 4] | lp config | varint sessions |
  *           (session u64, lp window row) by rising session
  * Ack:      partition u64 | from u64 | to u64 | snapshot id u64 | sequence u32 | status u8 */
 #include <stdlib.h>
@@ -19,8 +19,10 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define CHUNK_FIRST 1
-#define CHUNK_LAST  2
+#define CHUNK_FIRST   1
+#define CHUNK_LAST    2
+#define CHUNK_HISTORY 4 /* with FIRST: the partition has, or had, history */
+#define CHUNK_FLAGS   7
 
 enum ack_status { ACK_OK, ACK_FAILED, ACK_INSTALLED };
 
@@ -37,6 +39,7 @@ struct snapshot_send {
     struct engine_snapshot *snapshot;
     uint64_t index, term;
     struct buf header, position, lo, hi, chunk;
+    bool history;
     uint32_t sequence, acked; /* chunks sent, acknowledged */
     bool job_running, read_all, unsent, failed;
     uint64_t active_ns;
@@ -95,7 +98,7 @@ static void send_run(struct env_job *job)
     buf_clear(&s->chunk);
     chunk_head(&s->chunk, s->replica->partition_id, s->replica->replica_id, s->to, s->id, s->sequence);
     flags_at = s->chunk.n;
-    buf_put_u8(&s->chunk, s->sequence == 0 ? CHUNK_FIRST : 0);
+    buf_put_u8(&s->chunk, s->sequence != 0 ? 0 : s->history ? CHUNK_FIRST | CHUNK_HISTORY : CHUNK_FIRST);
     if (s->sequence == 0) buf_put_bytes(&s->chunk, buf_view(&s->header));
     struct engine_iter *it = engine_iter_new(h->engine, s->snapshot, buf_view(&s->lo), buf_view(&s->hi), ENGINE_DISK);
     if (s->position.n == 0) engine_iter_first(it);
@@ -154,6 +157,11 @@ static int compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static bool has_history(const struct replica *r)
+{
+    return r->counters.retention_ms != 0 || r->counters.watermark != 0;
+}
+
 static void put_header(struct replica *r, struct buf *out)
 {
     struct buf config = {0}, window = {0};
@@ -165,6 +173,10 @@ static void put_header(struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.garbage);
     buf_put_u64(out, r->counters.last_delete);
     buf_put_u64(out, r->windows.forgotten);
+    if (has_history(r)) {
+        buf_put_u64(out, r->counters.retention_ms);
+        buf_put_u64(out, r->counters.watermark);
+    }
     raft_config_encode(&r->applied_config, &config);
     buf_put_lp(out, buf_view(&config));
     size_t n = 0;
@@ -195,7 +207,7 @@ void snapshot_start(struct replica *r, uint64_t to)
         if (r->sends[i] == NULL) slot = i;
         else if (r->sends[i]->to == to) return;
     }
-    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
+    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->running_off || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
         rows_flush(h->rows, &err) != ST_OK) {
         raft_snapshot_ended(r->raft, host_now(h), to, false); /* it asks again after a while */
         return;
@@ -209,6 +221,7 @@ void snapshot_start(struct replica *r, uint64_t to)
                                 .snapshot = engine_snapshot_take(h->engine),
                                 .index = r->applied,
                                 .term = r->applied_term,
+                                .history = has_history(r),
                                 .active_ns = host_now(h)};
     row_range(&s->lo, &s->hi, r->table, r->slot_lo, r->slot_hi);
     put_header(r, &s->header);
@@ -313,7 +326,7 @@ static void receive_abort(struct snapshot_receive *s, const char *why)
     receive_free(s);
 }
 
-static bool read_header(struct snapshot_receive *s, struct reader *in)
+static bool read_header(struct snapshot_receive *s, struct reader *in, bool history)
 {
     struct bytes config;
     s->index = reader_u64(in);
@@ -324,6 +337,10 @@ static bool read_header(struct snapshot_receive *s, struct reader *in)
     s->counters.garbage = (int64_t)reader_u64(in);
     s->counters.last_delete = reader_u64(in);
     s->windows.forgotten = reader_u64(in);
+    if (history) {
+        s->counters.retention_ms = reader_u64(in);
+        s->counters.watermark = reader_u64(in);
+    }
     config = reader_lp(in);
     uint64_t sessions = reader_varint(in);
     if (in->failed || !raft_config_decode(config, &s->config) || sessions > WINDOW_SESSIONS_MAX) return false;
@@ -417,6 +434,7 @@ static void installed(struct snapshot_receive *s)
     r->counters = s->counters;
     r->applied_config = s->config;
     r->durable_applied = s->index;
+    prefetch_applied(r);
     hlc_see(&h->clock, s->ts);
     for (; r->read_at < r->read_count; r->read_at++) entry_unref(r->read_entries[r->read_at]);
     /* Unless the log came to have the snapshot's last entry meanwhile, it starts anew after it. */
@@ -527,14 +545,14 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
     uint32_t sequence = reader_u32(&in);
     uint8_t flags = reader_u8(&in);
     struct replica *r = host_replica(h, partition);
-    if (in.failed || r == NULL || r->replica_id != to || (r->stopped && !r->fenced)) return;
+    if (in.failed || (flags & ~CHUNK_FLAGS) != 0 || r == NULL || r->replica_id != to || (r->stopped && !r->fenced)) return;
     struct snapshot_receive *s = r->receive;
     if (flags & CHUNK_FIRST) {
         store_addr_t from_store = replica_leader_store(r);
         if (s != NULL && s->id != id) receive_abort(s, "another one began");
         if (r->receive != NULL || from_store == 0 || store_addr_node(from_store) != f->from_node) return;
         s = receive_new(r, from, from_store, id);
-        if (!read_header(s, &in)) {
+        if (!read_header(s, &in, (flags & CHUNK_HISTORY) != 0)) {
             receive_abort(s, "its header can't be read");
             return;
         }

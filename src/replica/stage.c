@@ -7,7 +7,27 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-void stage_init(struct stage *o, struct rows *rows) { *o = (struct stage){.rows = rows}; }
+static enum status rows_base_get(void *ctx, struct bytes row, struct bytes *out) { return rows_get(ctx, row, out); }
+
+static enum status rows_base_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    return rows_get_front(ctx, row, out);
+}
+
+static enum status rows_base_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                                  bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+{
+    return rows_scan(ctx, lo, hi, reverse, each, each_ctx);
+}
+
+void stage_init(struct stage *o, struct rows *rows)
+{
+    *o = (struct stage){.rows = rows,
+                        .base_get = rows_base_get,
+                        .base_get_front = rows_base_get_front,
+                        .base_scan = rows_base_scan,
+                        .base_ctx = rows};
+}
 
 void stage_deinit(struct stage *o)
 {
@@ -24,7 +44,6 @@ void stage_clear(struct stage *o)
     if (o->count != 0) memset(o->index, 0, o->index_cap * sizeof *o->index);
     o->count = 0;
     buf_clear(&o->text);
-    o->scan_from_disk = false;
 }
 
 static struct bytes key_of(const struct stage *o, const struct stage_row *r)
@@ -76,22 +95,29 @@ static struct stage_row *find_or_add(struct stage *o, struct bytes key)
     return r;
 }
 
-static enum status view_get(void *ctx, struct bytes row, struct bytes *out)
+static enum status get(struct stage *o, struct bytes row, struct bytes *out,
+                       enum status (*base_get)(void *ctx, struct bytes row, struct bytes *out))
 {
-    struct stage *o = ctx;
     const struct stage_row *r = find(o, row);
     if (r != NULL) {
         if (r->deleted) return ST_NOT_FOUND;
         *out = value_of(o, r);
         return ST_OK;
     }
-    enum status st = rows_get(o->rows, row, out);
+    enum status st = base_get(o->base_ctx, row, out);
     if (st == ST_NOT_READY) {
         buf_clear(&o->missing);
         buf_clear(&o->missing_hi);
         buf_put_bytes(&o->missing, row);
     }
     return st;
+}
+
+static enum status view_get(void *ctx, struct bytes row, struct bytes *out) { return get(ctx, row, out, ((struct stage *)ctx)->base_get); }
+
+static enum status view_get_front(void *ctx, struct bytes row, struct bytes *out)
+{
+    return get(ctx, row, out, ((struct stage *)ctx)->base_get_front);
 }
 
 static void view_put(void *ctx, struct bytes row, struct bytes value)
@@ -166,7 +192,7 @@ static enum status view_scan(void *ctx, struct bytes lo, struct bytes hi, bool r
         m.own[i] = m.own[m.own_count - 1 - i];
         m.own[m.own_count - 1 - i] = swap;
     }
-    enum status st = rows_scan(o->rows, lo, hi, reverse, merge_row, &m);
+    enum status st = o->base_scan(o->base_ctx, lo, hi, reverse, merge_row, &m);
     while (st == ST_OK && !m.stopped && m.own_at < m.own_count) merge_own(&m);
     mem_free(m.own);
     if (st == ST_NOT_READY) {
@@ -180,7 +206,7 @@ static enum status view_scan(void *ctx, struct bytes lo, struct bytes hi, bool r
 
 void stage_view(struct stage *o, bool writable, struct op_view *out)
 {
-    *out = (struct op_view){.ctx = o, .get = view_get, .scan = view_scan};
+    *out = (struct op_view){.ctx = o, .get = view_get, .get_front = view_get_front, .scan = view_scan};
     if (writable) {
         out->put = view_put;
         out->del = view_del;
@@ -192,6 +218,7 @@ void stage_commit(struct stage *o)
     for (size_t i = 0; i < o->count; i++) {
         const struct stage_row *r = &o->list[i];
         if (r->deleted) rows_delete(o->rows, key_of(o, r));
+        else if (o->cold) rows_put_cold(o->rows, key_of(o, r), value_of(o, r));
         else rows_put(o->rows, key_of(o, r), value_of(o, r));
     }
     stage_clear(o);

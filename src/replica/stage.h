@@ -4,7 +4,7 @@
  * Purpose:    gives ops a view (model/op.h) in which later ops of the entry see what earlier ones wrote, and from which all
  *             can be dropped when a row turns out not to be in memory. Also serves reads, with nothing to write.
  * Missing:    after ST_NOT_READY, `missing` names the row, or `missing_hi` too: the range, that has to be fetched.
- * Threading:  the store's shard. */
+ * Threading:  the store's shard; a stage whose base is no table of rows may be used elsewhere until it is committed. */
 #ifndef CAIRN_REPLICA_STAGE_H
 #define CAIRN_REPLICA_STAGE_H
 
@@ -24,7 +24,13 @@ struct stage {
     uint32_t *index; /* open addressing over list, +1; 0 is free */
     size_t index_cap;
     struct buf missing, missing_hi;
-    bool scan_from_disk; /* blocking: only for an entry whose range would not stay in memory */
+    bool cold; /* the copy serves no reads: what is written makes room for others first */
+    /* What lies below; the table of rows, unless it is set to something else. */
+    enum status (*base_get)(void *ctx, struct bytes row, struct bytes *out);
+    enum status (*base_get_front)(void *ctx, struct bytes row, struct bytes *out);
+    enum status (*base_scan)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                             bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx);
+    void *base_ctx;
 };
 
 void stage_init(struct stage *o, struct rows *rows);

@@ -17,6 +17,7 @@ struct window {
     uint64_t session;
     uint64_t resolved; /* nothing is kept below */
     hlc_t last_ts;
+    hlc_t floor;              /* what was forgotten when this was made: the session may have been in it */
     struct outcome *outcomes; /* by rising sequence */
     size_t count, cap;
 };
@@ -60,7 +61,8 @@ enum window_answer windows_find(const struct windows *w, uint64_t session, uint6
     if (s == NULL) return since >= w->forgotten || MUTATION("forgotten_taken_for_new") ? WINDOW_NEW : WINDOW_FORGOTTEN;
     if (sequence < s->resolved) return WINDOW_TOO_OLD;
     size_t i = lower_bound(s, sequence);
-    if (i == s->count || s->outcomes[i].sequence != sequence) return WINDOW_NEW;
+    if (i == s->count || s->outcomes[i].sequence != sequence)
+        return since >= s->floor || MUTATION("forgotten_taken_for_new") ? WINDOW_NEW : WINDOW_FORGOTTEN;
     *out = bytes_of(s->outcomes[i].result, s->outcomes[i].size);
     return WINDOW_KNOWN;
 }
@@ -71,6 +73,7 @@ static struct window *window_of(struct windows *w, uint64_t session)
     if (s != NULL) return s;
     s = mem_zalloc(sizeof *s);
     s->session = session;
+    s->floor = w->forgotten;
     map_set(&w->sessions, session, s);
     return s;
 }
@@ -159,6 +162,7 @@ void windows_encode(const struct windows *w, uint64_t session, struct buf *out)
     ASSERT(s != NULL);
     buf_put_u64(out, s->resolved);
     buf_put_u64(out, s->last_ts);
+    buf_put_u64(out, s->floor);
     buf_put_varint(out, s->count);
     uint64_t last = s->resolved;
     for (size_t i = 0; i < s->count; i++) {
@@ -172,7 +176,7 @@ bool windows_load(struct windows *w, uint64_t session, struct bytes row)
 {
     struct reader r = reader_of(row);
     uint64_t resolved = reader_u64(&r);
-    hlc_t last_ts = reader_u64(&r);
+    hlc_t last_ts = reader_u64(&r), floor = reader_u64(&r);
     uint64_t count = reader_varint(&r);
     if (r.failed || count > WINDOW_OUTCOMES_MAX) return false;
     uint64_t sequence = resolved;
@@ -186,6 +190,7 @@ bool windows_load(struct windows *w, uint64_t session, struct bytes row)
     struct window *s = window_of(w, session);
     s->resolved = resolved;
     s->last_ts = last_ts;
+    s->floor = floor;
     return reader_done(&r);
 }
 

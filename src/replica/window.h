@@ -8,7 +8,8 @@
  *             log time goes first), WINDOW_RESULT_MAX bytes a result (longer: "executed, reply not kept").
  * Forgetting: `forgotten` is the highest log time at which a session was used that is not kept any more. An op of a session
  *             that is not known can have been applied before only at or below it. So an op made after its gate was told of that
- *             time or a later one (op.since) is new; any other is refused, and its gate told (docs/decisions/0005).
+ *             time or a later one (op.since) is new; any other is refused, and its gate told (docs/decisions/0005). A session
+ *             that was forgotten may come back: what it did before is as unknown as ever, so its new window keeps the time.
  * Invariants: 1. a sequence below `resolved`, or of a forgotten session, is never answered "not executed".
  *             2. the content depends on applied ops alone.
  * Threading:  the store's shard. */

@@ -28,6 +28,7 @@ struct gate {
     bool read_now; /* reads may be served at once */
     bool leads;    /* false: every partition is led by node 2 */
     bool no_map;
+    bool one_replica; /* of each partition, on node 1; else on nodes 1 and 2 */
     int64_t wait_answer; /* of REQUEST_WAIT */
     struct buf result;
     struct gate_node nodes[2];
@@ -129,7 +130,7 @@ static inline void fake_fill_map(struct gate *g)
                                             .slot_hi = SLOTS * (i + 1) / g->partitions,
                                             .epoch = g->epoch,
                                             .leader_node = g->leads ? 1 : 2,
-                                            .replica_count = 2,
+                                            .replica_count = g->one_replica ? 1 : 2,
                                             .replica_nodes = {1, 2}};
 }
 

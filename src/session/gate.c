@@ -29,14 +29,18 @@ enum flight_state {
     FLIGHT_WAIT, /* to be sent again at retry_ns */
 };
 
-/* What a gate knows of a partition. */
+/* What a gate knows of a partition. Who leads is known from news and from answers; that a request was not answered says
+ * nothing about it, so then the leader is only doubted: others are asked, and the map goes on naming it. */
 struct place {
     uint64_t partition_id;
     uint64_t session, next_sequence;
     hlc_t since; /* what the partition has said that it has forgotten up to (op.since) */
     struct list writes; /* flights with an id, by rising sequence */
-    store_addr_t leader;
-    unsigned rotate; /* which member to ask when nobody knows */
+    store_addr_t leader; /* 0: unknown */
+    uint64_t term;       /* of the newest news; 0: none */
+    bool own;            /* that news was of a replica on this node */
+    bool doubted;        /* the leader did not answer: requests go to the members in turn */
+    unsigned rotate;     /* which member to ask when nobody knows */
 };
 
 /* A request under way. */
@@ -68,9 +72,9 @@ struct gate {
     struct list all, sent, waiting, early; /* early: the catalog has no partition for them yet (by queue) */
     struct env_task answer;   /* answers what could be answered at once */
     struct list answered;     /* flights, by queue */
-    struct env_timer tick;
+    struct env_timer tick; /* runs while there are requests */
     bool stopped;
-    uint64_t id_next;
+    uint64_t id_next, life, attempts;
     struct rng rng;
     struct flight *pool;
     size_t pool_count;
@@ -178,12 +182,20 @@ static struct place *place_of(struct gate *g, uint64_t partition_id)
     return p;
 }
 
+static void learn_leader(struct gate *g, struct place *p, store_addr_t leader)
+{
+    p->doubted = false;
+    if (p->leader == leader) return;
+    p->leader = leader;
+    g->map_stale = true;
+}
+
 /* Who to ask: the leader as last heard; else the members in turn. 0: none. */
 static store_addr_t choose(struct gate *g, struct place *p)
 {
     struct replica *here = p->leader == 0 ? g->options.local(g->options.ctx, p->partition_id) : NULL;
-    if (here != NULL) p->leader = replica_leader_store(here);
-    if (p->leader != 0) return p->leader;
+    if (here != NULL) learn_leader(g, p, replica_leader_store(here));
+    if (p->leader != 0 && !p->doubted) return p->leader;
     const struct catalog_partition *c = catalog_partition(g->catalog, p->partition_id);
     if (c == NULL || c->count == 0) return 0;
     return c->replicas[p->rotate++ % c->count].store;
@@ -215,10 +227,7 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
     struct place *p = f->place;
     uint64_t now = env_now_ns(g->env);
     if (st == ST_OK) {
-        if (p->leader != f->target) {
-            p->leader = f->target;
-            g->map_stale = true;
-        }
+        if (f->target != 0) learn_leader(g, p, f->target);
         if (result.n == 9 && result.p[0] == 'W' && f->request->kind == REQUEST_WRITE) on_forgotten(f, result);
         else finish(f, ST_OK, result, NULL);
         return;
@@ -234,16 +243,16 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
         return;
     }
     if (st == ST_NOT_LEADER && leader != 0 && leader != f->target) {
-        p->leader = leader;
-        g->map_stale = true;
+        learn_leader(g, p, leader);
         if (f->request->attempts < 8) {
             unqueue(f);
             dispatch(f);
             return;
         }
     } else if (st == ST_NOT_LEADER && p->leader == f->target) {
-        p->leader = 0;
-        g->map_stale = true;
+        /* This answer may be older than the news that it leads; of a replica on this node there will be news if it does not. */
+        if (p->own) p->doubted = true;
+        else learn_leader(g, p, 0);
     }
     retry_later(f, now);
 }
@@ -312,6 +321,8 @@ static void dispatch(struct flight *f)
     if (replica != NULL && try_here(f, replica, now)) return;
     struct buf head = {0};
     struct request_head q = {.request_id = f->id,
+                             .life = g->life,
+                             .attempt = ++g->attempts,
                              .partition_id = f->place->partition_id,
                              .kind = (uint8_t)kind_of(r),
                              .wait_count = r->wait_count,
@@ -326,7 +337,7 @@ static void dispatch(struct flight *f)
             finish(f, ST_TOO_LARGE, (struct bytes){0}, "the command is larger than what one node sends to another");
             return;
         }
-        if (f->place->leader == f->target && st != ST_OVERLOADED) f->place->leader = 0;
+        if (f->place->leader == f->target && st != ST_OVERLOADED) f->place->doubted = true;
         retry_later(f, now);
         return;
     }
@@ -394,6 +405,7 @@ void gate_submit(struct gate *g, struct request *r)
     r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns);
     f->request = r;
     list_push_back(&g->all, &f->all);
+    if (g->tick.due_ns == 0) env_timer_start(&g->tick, TICK_NS);
     map_set(&g->flights, f->id, f);
     g->stats.under_way++;
     if (r->kind == REQUEST_WRITE) g->stats.writes++;
@@ -414,7 +426,7 @@ void gate_submit(struct gate *g, struct request *r)
                                   : g->options.local(g->options.ctx, f->place->partition_id);
     if (replica == NULL || replica_leads(replica)) {
         if (replica != NULL) {
-            f->target = f->place->leader != 0 ? f->place->leader : replica_leader_store(replica);
+            f->target = replica_leader_store(replica);
             f->here = (struct replica_request){.kind = (uint8_t)kind_of(r),
                                                .op = buf_view(&f->op),
                                                .wait_count = r->wait_count,
@@ -456,18 +468,24 @@ void gate_deliver(struct gate *g, const struct mesh_frame *frame)
     /* An answer to an attempt given up on is as good as one to the last: the op id is the same. */
     if (f == NULL || f->place == NULL || f->place->partition_id != p.partition_id || f->state == FLIGHT_HERE) return;
     if (f->state == FLIGHT_WAIT && p.status != ST_OK) return;
-    if (f->state == FLIGHT_SENT && p.status != ST_OK && store_addr_node(f->target) != frame->from_node) return;
+    if (store_addr_node(f->target) != frame->from_node) {
+        if (f->state == FLIGHT_SENT && p.status != ST_OK) return;
+        f->target = 0; /* who answered is not who was asked last: it says nothing about that one */
+    }
     on_outcome(f, (enum status)p.status, p.maybe_executed, p.leader, p.result);
 }
 
 /* ---- news and time ---- */
 
-void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store)
+void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store, uint64_t term, bool own)
 {
     struct place *p = place_of(g, partition_id);
-    if (p->leader == leader_store) return;
-    p->leader = leader_store;
-    g->map_stale = true;
+    if (term < p->term || (term == p->term && p->own && !own)) return;
+    bool same_term = p->term == term;
+    p->term = term;
+    p->own = own;
+    if (p->leader == leader_store && same_term) return; /* it was said before: a doubt stays until somebody answers */
+    learn_leader(g, p, leader_store);
     if (leader_store == 0) return;
     struct link *next;
     struct list again;
@@ -532,7 +550,7 @@ static void on_tick(struct env_timer *timer)
         /* A large one takes its time on the way and on the disks: a second copy of it would only make it later. */
         if (f->sent_ns + g->options.attempt_ns + f->op.n * SLOW_NS_PER_BYTE > now) continue;
         f->unknown = f->unknown || f->request->kind == REQUEST_WRITE;
-        if (f->place->leader == f->target) f->place->leader = 0;
+        if (f->place->leader == f->target) f->place->doubted = true;
         retry_later(f, now);
     }
     struct list due;
@@ -545,16 +563,27 @@ static void on_tick(struct env_timer *timer)
         list_push_back(&due, k);
     }
     for (struct link *k; (k = list_pop_front(&due)) != NULL;) dispatch(CONTAINER_OF(k, struct flight, queue));
-    env_timer_start(&g->tick, TICK_NS);
+    if (!list_empty(&g->all)) env_timer_start(&g->tick, TICK_NS);
 }
 
 void gate_set_self(struct gate *g, uint64_t node_id) { g->node_id = node_id; }
+
+static bool has_replica_here(const struct gate *g, const struct catalog_partition *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (store_addr_node(p->replicas[i].store) == g->node_id) return true;
+    return false;
+}
 
 void gate_set_catalog(struct gate *g, struct catalog *c)
 {
     catalog_unref(g->catalog);
     g->catalog = catalog_ref(c);
     g->map_stale = true;
+    for (size_t i = 0; i < c->partition_count; i++) {
+        struct place *p = map_get(&g->places, c->partitions[i].id);
+        if (p != NULL && p->own && !has_replica_here(g, &c->partitions[i])) p->own = false; /* no more news of its own */
+    }
     retry_early(g);
 }
 
@@ -659,6 +688,7 @@ struct gate *gate_new(const struct gate_options *options)
     g->options = *options;
     g->env = env_loop_env(options->loop);
     g->map_stale = true;
+    g->life = env_random_u64(g->env) | 1;
     g->id_next = env_random_u64(g->env); /* a late answer to a former life must find nothing */
     list_init(&g->all);
     list_init(&g->sent);
@@ -668,7 +698,6 @@ struct gate *gate_new(const struct gate_options *options)
     g->answer.run = on_answer;
     rng_init(&g->rng, env_random_u64(g->env));
     env_timer_init(options->loop, &g->tick, on_tick);
-    env_timer_start(&g->tick, TICK_NS);
     return g;
 }
 

@@ -126,8 +126,10 @@ void gate_set_self(struct gate *g, uint64_t node_id);
 void gate_set_timeout(struct gate *g, uint64_t timeout_ns);
 /* A newer catalog; takes a reference. */
 void gate_set_catalog(struct gate *g, struct catalog *c);
-/* News of who leads: from a replica here, or from meta. Requests sent elsewhere are sent again at once. */
-void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store);
+/* News of who leads in a term (leader_store 0: nobody that is known), from a replica of this node (own) or from meta.
+ * News of an older term are ignored, and those of meta where a replica of this node knows as much: so they may be repeated,
+ * and come in any order. Requests that were sent elsewhere are sent again at once. */
+void gate_leader(struct gate *g, uint64_t partition_id, uint64_t leader_store, uint64_t term, bool own);
 void gate_deliver(struct gate *g, const struct mesh_frame *f); /* MESH_REPLY */
 
 struct gate_stats {

@@ -146,6 +146,7 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
     rocksdb_options_set_max_bytes_for_level_base(p,
                                                  MAX(o->write_buffer_bytes * L0_FILES_COMPACT, (uint64_t)FILE_BYTES));
     rocksdb_options_set_compression(p, rocksdb_lz4_compression);
+    rocksdb_options_compaction_readahead_size(p, 1 << 20);
     rocksdb_options_set_bytes_per_sync(p, 1 << 20); /* so that a file's last sync has little left to do */
     rocksdb_options_set_max_manifest_file_size(p, 16 << 20);
     rocksdb_options_set_info_log_level(p, LOG_LEVEL_WARN);

@@ -2,8 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The table is a linear hash table (Litwin, 1980): a row more than buckets splits one bucket, so growing never stops
- * the loop. Rows are in one of two lists: clean (in the order of CLOCK, the next to look at first) or dirty. A row that
- * is being fetched is in the table, and in neither list: whoever changes it meanwhile cuts it off from its fetch.
+ * the loop. Rows are in one of three lists: cold and clean (in the order of CLOCK, the next to look at first) or dirty. A
+ * row that is being fetched is in the table, and in no list: whoever changes it meanwhile cuts it off from its fetch.
+ *
+ * Where memory is short, cold rows are cut to their front one after the other; then the hand of CLOCK goes round the clean
+ * ones: a row not referenced since it passed is cut, and one that was cut before is evicted.
  *
  * Range deletions not yet flushed are a list. Putting one drops the rows of its range from the table, dirty ones, too;
  * so every dirty row in a range came after it, and a batch is: the ranges, then the dirty rows. */
@@ -16,12 +19,13 @@
 #include "base/mutation.h"
 
 enum {
-    FETCH_THREADS = 2,
+    FETCH_THREADS = 8,
     SEGMENT = 1024,   /* buckets */
     EVICT_STEPS = 64, /* second chances given before one is refused */
     RANGE_COST = 64,  /* counted for a range deletion beside its keys */
     SHRINK_FACTOR = 4,
     SHRINK_BYTES = 1024,
+    CUT_FROM = 2 * ROWS_FRONT_BYTES, /* a shorter value is not worth cutting */
 };
 
 enum row_kind {
@@ -32,7 +36,7 @@ enum row_kind {
 };
 
 struct row {
-    struct link link; /* in clean or dirty */
+    struct link link; /* in cold, clean or dirty */
     struct row *next; /* in the bucket */
     struct fetch *fetch;
     uint8_t *value; /* in bytes, after the key, or outside */
@@ -41,6 +45,8 @@ struct row {
     uint32_t value_cap, inside_cap;
     uint8_t kind, status;
     bool dirty, referenced;
+    bool cut;  /* the value is the front of a longer one */
+    bool cold; /* cut before others */
     uint8_t bytes[];
 };
 
@@ -85,8 +91,7 @@ struct rows {
     size_t buckets; /* low_buckets … 2 * low_buckets - 1 */
     size_t low_buckets;
 
-    struct list clean, dirty;
-    size_t dirty_count;
+    struct list cold, clean, dirty;
     struct range *ranges; /* deletions to be flushed */
     size_t ranges_n, ranges_cap;
     struct engine_batch *batch;
@@ -192,7 +197,7 @@ static void drop(struct rows *r, struct row **at)
     r->stats.count--;
     if (w->dirty) {
         r->stats.dirty_bytes -= cost(w);
-        r->dirty_count--;
+        r->stats.dirty--;
         r->index_stale = true;
     }
     if (link_linked(&w->link)) link_remove(&w->link);
@@ -208,24 +213,54 @@ static void evict_one(struct rows *r, struct row *w)
     r->stats.evictions++;
 }
 
+/* Leaves the front of a clean row's value, in a smaller piece of memory. */
+static void cut_one(struct rows *r, struct row *w)
+{
+    struct row **at = bucket(r, w->hash);
+    while (*at != w) at = &(*at)->next;
+    ASSERT(!w->dirty && w->fetch == NULL && w->value_n > ROWS_FRONT_BYTES);
+    struct row *n = mem_alloc(sizeof *n + w->key_n + ROWS_FRONT_BYTES);
+    *n = (struct row){.next = w->next,
+                      .hash = w->hash,
+                      .key_n = w->key_n,
+                      .value_n = ROWS_FRONT_BYTES,
+                      .value_cap = ROWS_FRONT_BYTES,
+                      .inside_cap = ROWS_FRONT_BYTES,
+                      .kind = ROW_VALUE,
+                      .cut = true};
+    memcpy(n->bytes, w->bytes, w->key_n);
+    n->value = n->bytes + n->key_n;
+    memcpy(n->value, w->value, ROWS_FRONT_BYTES);
+    link_remove(&w->link);
+    list_push_back(&r->clean, &n->link);
+    *at = n;
+    r->stats.bytes -= cost(w);
+    r->stats.bytes += cost(n);
+    r->stats.cuts++;
+    if (is_outside(w)) mem_free(w->value);
+    mem_free(w);
+}
+
 /* Makes room for `more` bytes, if clean rows can give it. Bounded: what is left to do is done by the next calls, as
- * each evicts at least as much as it brings in or EVICT_STEPS rows. */
+ * each frees at least as much as it brings in or looks at EVICT_STEPS rows. */
 static void make_room(struct rows *r, uint64_t more)
 {
-    unsigned chances = EVICT_STEPS, evictions = EVICT_STEPS;
-    while (r->stats.bytes + more > r->bytes_max && evictions > 0) {
-        struct link *k = list_first(&r->clean);
+    unsigned chances = EVICT_STEPS, steps = EVICT_STEPS;
+    while (r->stats.bytes + more > r->bytes_max && steps > 0) {
+        struct link *k = list_first(&r->cold);
+        if (k == NULL) k = list_first(&r->clean);
         if (k == NULL) return; /* all is dirty: rows_full holds apply back */
         struct row *w = CONTAINER_OF(k, struct row, link);
         if (w->referenced && chances > 0) {
             chances--;
-            w->referenced = false;
+            w->referenced = w->cold = false;
             link_remove(k);
             list_push_back(&r->clean, k);
-        } else {
-            evictions--;
-            evict_one(r, w);
+            continue;
         }
+        steps--;
+        if (w->kind == ROW_VALUE && !w->cut && w->value_n >= CUT_FROM) cut_one(r, w);
+        else evict_one(r, w);
     }
 }
 
@@ -266,6 +301,7 @@ static void set(struct rows *r, struct row *w, enum row_kind kind, struct bytes 
     if (value.n != 0) memcpy(w->value, value.p, value.n);
     w->value_n = (uint32_t)value.n;
     w->kind = (uint8_t)kind;
+    w->cut = false;
     r->stats.bytes += cost(w) - before;
     if (w->dirty) r->stats.dirty_bytes += cost(w) - before;
 }
@@ -280,29 +316,31 @@ static void index_add(struct rows *r, struct row *w)
     r->index[r->index_n++] = w;
 }
 
-static void write_row(struct rows *r, struct bytes key, enum row_kind kind, struct bytes value)
+static void write_row(struct rows *r, struct bytes key, enum row_kind kind, struct bytes value, bool cold)
 {
     uint32_t hash = hash_of(r, key);
     struct row *w = find(r, key, hash);
     if (w == NULL)
         w = insert(r, key, hash, value.n); /* not referenced: a row written once goes before those used again */
-    else w->referenced = true;
+    else w->referenced = !cold;
     overtake(w);
     set(r, w, kind, value);
+    w->cold = cold;
     if (w->dirty) return;
     if (link_linked(&w->link)) link_remove(&w->link);
     list_push_back(&r->dirty, &w->link);
     w->dirty = true;
-    r->dirty_count++;
+    r->stats.dirty++;
     r->stats.dirty_bytes += cost(w);
     index_add(r, w);
 }
 
-static void clean_row(struct rows *r, struct bytes key, uint32_t hash, enum row_kind kind, struct bytes value)
+static struct row *clean_row(struct rows *r, struct bytes key, uint32_t hash, enum row_kind kind, struct bytes value)
 {
     struct row *w = insert(r, key, hash, value.n);
     set(r, w, kind, value);
     list_push_back(&r->clean, &w->link);
+    return w;
 }
 
 /* ---- reading and writing ---- */
@@ -322,11 +360,11 @@ static const struct range *deleted(const struct rows *r, struct bytes key)
     return NULL;
 }
 
-enum status rows_get(struct rows *r, struct bytes key, struct bytes *out)
+static enum status get(struct rows *r, struct bytes key, bool whole, struct bytes *out)
 {
     uint32_t hash = hash_of(r, key);
     struct row *w = find(r, key, hash);
-    if (w != NULL) {
+    if (w != NULL && !(w->cut && whole)) {
         if (w->kind == ROW_UNKNOWN) return ST_NOT_READY;
         r->stats.hits++;
         w->referenced = true;
@@ -338,22 +376,42 @@ enum status rows_get(struct rows *r, struct bytes key, struct bytes *out)
     struct engine_value v = {0};
     enum status st = engine_get(r->e, key, ENGINE_MEMORY, &v, NULL);
     if (st == ST_NOT_FOUND) {
-        clean_row(r, key, hash, ROW_ABSENT, (struct bytes){0});
+        if (w == NULL) clean_row(r, key, hash, ROW_ABSENT, (struct bytes){0});
+        else set(r, w, ROW_ABSENT, (struct bytes){0});
     } else if (st == ST_OK) {
-        clean_row(r, key, hash, ROW_VALUE, v.bytes);
+        if (w == NULL) {
+            w = clean_row(r, key, hash, ROW_VALUE, v.bytes);
+        } else { /* it was cut */
+            set(r, w, ROW_VALUE, v.bytes);
+            w->referenced = true;
+        }
         engine_value_release(&v);
-        *out = value_of(find(r, key, hash));
+        *out = value_of(w);
     }
     return st;
 }
 
+enum status rows_get(struct rows *r, struct bytes key, struct bytes *out)
+{
+    return get(r, key, true, out);
+}
+
+enum status rows_get_front(struct rows *r, struct bytes key, struct bytes *out)
+{
+    return get(r, key, false, out);
+}
+
 void rows_put(struct rows *r, struct bytes key, struct bytes value)
 {
-    write_row(r, key, ROW_VALUE, value);
+    write_row(r, key, ROW_VALUE, value, false);
+}
+void rows_put_cold(struct rows *r, struct bytes key, struct bytes value)
+{
+    write_row(r, key, ROW_VALUE, value, true);
 }
 void rows_delete(struct rows *r, struct bytes key)
 {
-    write_row(r, key, ROW_ABSENT, (struct bytes){0});
+    write_row(r, key, ROW_ABSENT, (struct bytes){0}, false);
 }
 
 static void drop_range(struct rows *r, struct bytes lo, struct bytes hi, bool dirty_too)
@@ -443,10 +501,10 @@ enum status rows_flush(struct rows *r, struct error *err)
         struct row *w = CONTAINER_OF(k, struct row, link);
         w->dirty = false;
         r->stats.dirty_bytes -= cost(w);
-        list_push_back(&r->clean, k);
+        list_push_back(w->cold ? &r->cold : &r->clean, k);
     }
     drop_ranges(r);
-    r->dirty_count = 0;
+    r->stats.dirty = 0;
     r->index_n = r->index_sorted = 0;
     r->index_stale = false;
     ASSERT(r->stats.dirty_bytes == 0);
@@ -456,7 +514,7 @@ enum status rows_flush(struct rows *r, struct error *err)
 
 bool rows_dirty(const struct rows *r)
 {
-    return r->dirty_count != 0 || r->ranges_n != 0;
+    return r->stats.dirty != 0 || r->ranges_n != 0;
 }
 bool rows_full(const struct rows *r)
 {
@@ -562,7 +620,7 @@ enum status rows_scan(struct rows *r, struct bytes lo, struct bytes hi, bool rev
         return st;
     }
     size_t at = 0, end = 0;
-    if (r->dirty_count != 0) {
+    if (r->stats.dirty != 0) {
         index_sort(r);
         at = index_below(r, lo);
         end = hi.n != 0 ? index_below(r, hi) : r->index_n;
@@ -665,7 +723,7 @@ enum status rows_fetch(struct rows *r, struct bytes key, void (*done)(void *ctx)
         add_waiter(r, &w->fetch->waiters, done, ctx);
         return ST_OK;
     }
-    if (w != NULL || deleted(r, key) != NULL) {
+    if ((w != NULL && !w->cut) || deleted(r, key) != NULL) {
         add_waiter(r, &r->ready, done, ctx);
         if (!r->ready_queued) env_defer(r->loop, &r->ready_task);
         r->ready_queued = true;
@@ -681,8 +739,14 @@ enum status rows_fetch(struct rows *r, struct bytes key, void (*done)(void *ctx)
     buf_put_bytes(&f->key, key);
     list_init(&f->waiters);
     add_waiter(r, &f->waiters, done, ctx);
-    f->row = insert(r, key, hash, 0);
-    f->row->fetch = f;
+    if (w == NULL) {
+        w = insert(r, key, hash, 0);
+    } else { /* what was cut */
+        set(r, w, ROW_UNKNOWN, (struct bytes){0});
+        link_remove(&w->link);
+    }
+    f->row = w;
+    w->fetch = f;
     env_worker_submit(r->worker, r->loop, &f->job);
     return ST_OK;
 }
@@ -752,6 +816,7 @@ struct rows *rows_new(struct env_loop *loop, struct engine *e, uint64_t bytes_ma
     r->dirty_bytes_max = dirty_bytes_max;
     add_segment(r);
     r->buckets = r->low_buckets = SEGMENT;
+    list_init(&r->cold);
     list_init(&r->clean);
     list_init(&r->dirty);
     list_init(&r->ready);

@@ -1,10 +1,10 @@
 /* rows.h - the bounded table of a store's newest rows, in front of the engine.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:    serves reads and apply from memory; writes go into it and reach the engine in one batch a turn
+ * Purpose:    serves reads and apply from memory; writes go into it and reach the engine in batches
  * (rows_flush). It remembers absent rows too, so that a new key costs no engine read. Bound:      limits on bytes;
- * clean rows are evicted by CLOCK, dirty ones stay until flushed. rows_full says that apply has to pause because the
- * engine refuses writes. Order:      a batch holds whole entries only: the caller puts all rows of an entry, applied
+ * clean rows are cut to their front, then evicted, by CLOCK, those put as cold first; dirty ones stay until flushed.
+ * rows_full says that apply has to pause because the engine refuses writes. Order:      a batch holds whole entries only: the caller puts all rows of an entry, applied
  * row included, between two calls of rows_flush. Nothing else writes to the engine: rows_scan merges what is dirty, and
  * never flushes, as it may be called in the middle of an entry. Cost:       a get or put is a look-up in a hash table
  * that grows by one bucket at a time and evicts a bounded number of rows at a time, so none is long. rows_delete_range
@@ -18,8 +18,10 @@
 struct rows;
 
 /* Bounds on what is under way; beyond them ST_OVERLOADED. */
-#define ROWS_FETCHES_MAX 64   /* keys and ranges being read by workers */
+#define ROWS_FETCHES_MAX 256  /* keys and ranges being read by workers */
 #define ROWS_WAITERS_MAX 8192 /* calls of rows_fetch whose done has not run */
+/* What stays of a row that was cut to save memory. */
+#define ROWS_FRONT_BYTES 40
 
 /* Starts two worker threads for fetches. The engine must stay open until rows_free has returned. */
 struct rows *rows_new(struct env_loop *loop, struct engine *e, uint64_t bytes_max, uint64_t dirty_bytes_max);
@@ -33,7 +35,12 @@ void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void
 
 /* ST_OK (borrowed until the next call on r), ST_NOT_FOUND, ST_NOT_READY (then fetch), ST_CORRUPT, ST_IO. */
 enum status rows_get(struct rows *r, struct bytes key, struct bytes *out);
+/* As rows_get, but the value may be cut to its first ROWS_FRONT_BYTES. Where memory is short, a row is cut before it is
+ * evicted: a write that needs to know only what is there costs no engine read then. */
+enum status rows_get_front(struct rows *r, struct bytes key, struct bytes *out);
 void rows_put(struct rows *r, struct bytes key, struct bytes value);
+/* As rows_put, for a row that is not expected to be read soon (a follower's): it is among the first to be cut. */
+void rows_put_cold(struct rows *r, struct bytes key, struct bytes value);
 void rows_delete(struct rows *r, struct bytes key);
 /* [lo, hi), in order with the puts and deletes around it; also forgets rows held in memory. */
 void rows_delete_range(struct rows *r, struct bytes lo, struct bytes hi);
@@ -60,8 +67,8 @@ bool rows_full(const struct rows *r);
 void rows_forget(struct rows *r, struct bytes lo, struct bytes hi);
 
 struct rows_stats {
-    uint64_t bytes, dirty_bytes, count; /* bytes with all overhead; count with absent rows */
-    uint64_t hits, misses, fetches, evictions;
+    uint64_t bytes, dirty_bytes, count, dirty; /* bytes with all overhead; count with absent rows; dirty: of these */
+    uint64_t hits, misses, fetches, cuts, evictions;
 };
 void rows_stats(const struct rows *r, struct rows_stats *out);
 

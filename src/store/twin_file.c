@@ -103,7 +103,9 @@ static enum status load_file(struct twin_file *f, uint64_t number, bool (*load)(
     if (st != ST_OK) goto done;
     f->number = number;
     f->bytes = f->image_bytes = 0;
+    uint64_t last = 0;
     while (record_at(buf_view(&all), number, f->bytes, &ops)) {
+        last = f->bytes;
         if (!load(ctx, ops)) {
             st = error_set(err, ST_CORRUPT, "'%s': a record at %" PRIu64 " holds no operations", path, f->bytes);
             goto done;
@@ -118,6 +120,11 @@ static enum status load_file(struct twin_file *f, uint64_t number, bool (*load)(
     }
     if (f->bytes == 0) st = ST_NOT_FOUND;
     if (st == ST_OK && f->bytes != size) st = env_file_truncate(f->file, f->bytes, err);
+    /* A process that was killed may have left the last record, and the file's name, in the kernel's memory only; and after a
+     * sync that failed another one makes nothing durable (decision 9): so it is written again. */
+    if (st == ST_OK) st = env_file_write(f->file, last, all.p + last, f->bytes - last, err);
+    if (st == ST_OK) st = env_file_sync(f->file, err);
+    if (st == ST_OK) st = env_dir_sync(f->env, f->dir, err);
 done:
     if (st != ST_OK) {
         env_file_close(f->file);

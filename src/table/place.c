@@ -81,7 +81,8 @@ bool row_parse(struct bytes row_key, struct row_parts *out)
     switch (p.space) {
     case SPACE_HEAD: p.hash48 = reader_be48(&r); break;
     case SPACE_HISTORY: p.hash48 = reader_be48(&r); break;
-    case SPACE_ELEMENT: p.incarnation = reader_be64(&r); break;
+    case SPACE_ELEMENT:
+    case SPACE_ELEMENT_HISTORY: p.incarnation = reader_be64(&r); break;
     case SPACE_GARBAGE: p.incarnation = reader_be64(&r); break;
     case SPACE_EXPIRY:
         p.expiry_ms = reader_be64(&r);

@@ -7,9 +7,10 @@
  *            A partition is an interval of slots, so all its rows are one range; a split or merge moves none.
  *              SPACE_HEAD     hash48 | key                       one per key; SCAN goes by (slot, hash48)
  *              SPACE_ELEMENT  incarnation u64 | rest             fields of hashes, 64 KiB pieces of long strings
- *              SPACE_HISTORY  hash48 | key | ~ts u64             superseded heads
+ *              SPACE_HISTORY  hash48 | key | superseded u64      what heads were (store/history.h)
  *              SPACE_GARBAGE  incarnation u64                    elements to be cleaned
  *              SPACE_EXPIRY   expiry_ms u64 | hash48 | key       what will expire
+ *              SPACE_ELEMENT_HISTORY  incarnation u64 | rest | superseded u64   what elements were
  *            Elements hang on the incarnation (the timestamp of the op that made the collection), not on the key, so that
  *            RENAME and DEL touch only head rows.
  *            Table TABLE_SYSTEM holds each replica's own rows: partition u64 | kind u8 | rest.
@@ -33,6 +34,7 @@ enum space {
     SPACE_HISTORY = 3,
     SPACE_GARBAGE = 4,
     SPACE_EXPIRY = 5,
+    SPACE_ELEMENT_HISTORY = 6,
 };
 
 enum system_kind {
@@ -63,7 +65,7 @@ struct row_parts {
     uint16_t slot;
     uint8_t space;
     uint64_t hash48;      /* head, history, expiry */
-    uint64_t incarnation; /* element, garbage */
+    uint64_t incarnation; /* element, its history, garbage */
     uint64_t expiry_ms;   /* expiry */
     struct bytes rest;    /* the key (head, expiry), the rest (element); borrowed */
 };

@@ -8,6 +8,8 @@ node_extra[0]="--clients-max 1000"
 cluster_start 1
 "$build/faults_badinput" "${address[0]}" >"$work/bad.out" 2>&1 || fail "$(cat "$work/bad.out")"
 alive 0 || fail "the node has ended"
+most=$(sed -nE 's/^VmHWM:\s+([0-9]+) kB/\1/p' "/proc/${pid[0]}/status")
+((most < 1000000)) || fail "the node took $most kB of memory for it"
 for i in 1 2 3; do [[ $("$cairn" query --address "${address[0]}" SET "k$i" "$i") == OK ]] || fail "no write after bad input"; done
 for i in 1 2 3 4 5 6 7 8; do # for damage below: in all slots, the last value in the middle of the log
     [[ $("$cairn" query --address "${address[0]}" SET "d$i" "a-mark-in-the-log-$i") == OK ]] || fail "no write"
@@ -27,6 +29,7 @@ refuses() { # PATTERN: a copy of the directory, spoilt in $spoilt, must not star
 spoil() { spoilt=$work/spoilt-$checked; cp -r "${dir[0]}" "$spoilt"; }
 spoil; printf garbage >"$spoilt/catalog"; refuses "catalog' has 7 bytes, which no catalog has"
 spoil; head -c 300 /dev/urandom >"$spoilt/catalog"; refuses "catalog"
+spoil; printf '\x63' | dd of="$spoilt/catalog" bs=1 seek=4 conv=notrunc status=none; refuses "catalog.*format 99"
 spoil; rm "$spoilt/identity"; refuses "identity' is missing, but '.*store-0' is there"
 spoil; rm "$spoilt/store-0/engine/CURRENT"; refuses "opening the engine"
 spoil; rm -r "$spoilt/store-0"; refuses "store-0' is missing or empty, but this node has used it"

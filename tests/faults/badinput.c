@@ -112,6 +112,11 @@ static const struct row rows[] = {
      true},
     {"TLS", "\x16\x03\x01\x02", 300, "", true},
     {"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, "", true},
+    {"HTTP from a page of another site",
+     "POST /api/settings?name=value-max&value=1KiB HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n"
+     "Connection: close\r\n\r\n",
+     0, "HTTP/1.1 403", true},
+    {"half a first line", "GET /health HT", 0, "", true},
     {"nothing at all", "", 0, "", true},
 };
 
@@ -137,6 +142,93 @@ static void check_rows(int open)
         if (!pings(open)) complain(r->name, "another client's connection does not work after it", "");
         buf_deinit(&out);
     }
+}
+
+/* ---- clients that are slow, or stop in the middle ---- */
+
+#define BIG_BYTES (1u << 20)
+
+static bool closes(int fd)
+{
+    static char answer[ANSWER_MAX];
+    for (size_t n = 0; n < 1u << 30;) { /* what had been sent already is read away */
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, PATIENCE_MS) <= 0) return false;
+        ssize_t r = recv(fd, answer, sizeof answer, 0);
+        if (r <= 0) return true;
+        n += (size_t)r;
+    }
+    return false;
+}
+
+/* Half a command may stay for as long as it likes, and be ended. */
+static void check_half_a_command(int open)
+{
+    static char answer[ANSWER_MAX];
+    bool closed;
+    int fd = dial(&node);
+    checked++;
+    send(fd, "*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$10\r\n01234", 36, MSG_NOSIGNAL);
+    sleep(6); /* longer than a connection may take to say what it is */
+    if (!pings(open)) complain("half a command", "another client's connection does not work", "");
+    talk(fd, bytes_of("56789\r\n", 7), "+OK", answer, &closed);
+    if (strstr(answer, "+OK") == NULL) complain("half a command", "its other half is not taken", answer);
+    close(fd);
+}
+
+static bool store_big(void)
+{
+    static char answer[ANSWER_MAX];
+    struct buf b = {0};
+    bool closed;
+    int fd = dial(&node);
+    buf_printf(&b, "*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$%u\r\n", BIG_BYTES);
+    memset(buf_extend(&b, BIG_BYTES), 'x', BIG_BYTES);
+    buf_printf(&b, "\r\n");
+    talk(fd, buf_view(&b), "+OK", answer, &closed);
+    buf_deinit(&b);
+    close(fd);
+    return strstr(answer, "+OK") != NULL;
+}
+
+/* Asks for 200 MiB and reads none of it for a while: the node waits with the rest, and loses nothing. */
+static void check_slow_reader(int open)
+{
+    enum { ASKED = 200, REPLY = BIG_BYTES + 12 };
+    static char answer[ANSWER_MAX];
+    struct buf b = {0};
+    int fd = dial(&node);
+    size_t n = 0;
+    checked++;
+    for (int i = 0; i < ASKED; i++) buf_printf(&b, "GET big\r\n");
+    send(fd, b.p, b.n, MSG_NOSIGNAL);
+    sleep(1);
+    if (!pings(open)) complain("a slow reader", "another client's connection does not work", "");
+    while (n < (size_t)ASKED * REPLY) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        ssize_t r = poll(&p, 1, PATIENCE_MS) > 0 ? recv(fd, answer, sizeof answer, 0) : -1;
+        if (r <= 0) break;
+        n += (size_t)r;
+    }
+    if (n != (size_t)ASKED * REPLY) complain("a slow reader", "it did not get all that it asked for", "");
+    buf_deinit(&b);
+    close(fd);
+}
+
+/* One reply of 100 MiB, which is more than may wait for a client that does not read. */
+static void check_reply_beyond_the_limit(int open)
+{
+    struct buf b = {0};
+    int fd = dial(&node);
+    checked++;
+    buf_printf(&b, "MGET");
+    for (int i = 0; i < 100; i++) buf_printf(&b, " big");
+    buf_printf(&b, "\r\n");
+    send(fd, b.p, b.n, MSG_NOSIGNAL);
+    if (!closes(fd)) complain("a reply beyond the limit", "the connection is still open", "");
+    if (!pings(open)) complain("a reply beyond the limit", "another client's connection does not work after it", "");
+    buf_deinit(&b);
+    close(fd);
 }
 
 /* ---- peers ---- */
@@ -242,6 +334,10 @@ int main(int argc, char **argv)
         return 1;
     }
     check_rows(open);
+    check_half_a_command(open);
+    if (!store_big()) complain("a value of 1 MiB", "it can't be stored", "");
+    check_slow_reader(open);
+    check_reply_beyond_the_limit(open);
     check_peers(open);
     check_crowd(open);
     printf("bad input: %u kinds, %u not answered as they should be\n", checked, bad);

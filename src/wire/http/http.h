@@ -17,11 +17,19 @@
 struct http_door;
 struct http_exchange; /* one request and its answer */
 
+/* A header that handlers may need. One that is longer than HTTP_FIELD_MAX has count > 1, as if it had come twice. */
+#define HTTP_FIELD_MAX 320
+struct http_field {
+    struct bytes value; /* of the first, without blanks around it; empty if it is too long */
+    unsigned count;     /* 0: absent */
+};
+
 struct http_request {
     const char *method; /* "GET" */
     struct bytes path;  /* without the query, percent-decoded */
     struct bytes query; /* after '?', raw */
     struct bytes body;
+    struct http_field host, origin, content_type, fetch_site; /* the last: Sec-Fetch-Site */
 };
 
 struct http_door_options {

@@ -23,7 +23,6 @@ enum {
     HEAD_MAX = 16 * 1024,      /* request line and headers */
     TARGET_MAX = 8 * 1024,     /* request target */
     NAME_MAX_OF_INTEREST = 20, /* longer header names are none of ours */
-    VALUE_KEPT = 40,
     OUT_MAX = 1024 * 1024, /* queued output above which no further request is read */
     BODY_STEP = 64 * 1024, /* so much more of a body renews the time to send it */
     READ_STEP = 4 * 1024,  /* a client that does not read that much of its answer in idle_ns is let go */
@@ -32,6 +31,14 @@ enum {
 };
 #define DRAIN_NS  (2 * NS_PER_S)
 #define LINGER_NS (50 * NS_PER_MS) /* between looks at the output of a client that has shut down its half */
+
+/* Headers that are kept for the handler. */
+enum kept { FIELD_HOST, FIELD_ORIGIN, FIELD_CONTENT_TYPE, FIELD_FETCH_SITE, FIELD_COUNT };
+static const char *const kept_names[FIELD_COUNT] = {"host", "origin", "content-type", "sec-fetch-site"};
+struct kept_field {
+    struct buf value;
+    unsigned count;
+};
 
 enum conn_state { READING, HANDLING, DRAINING, CLOSING };
 
@@ -55,9 +62,9 @@ struct http_conn {
     bool head_done, keep_alive, complete, sent_continue;
     struct buf target, path, body;
     size_t body_step;
-    char name[NAME_MAX_OF_INTEREST + 1], value[VALUE_KEPT + 1];
-    size_t name_n, value_n;
-    unsigned hosts;
+    char name[NAME_MAX_OF_INTEREST + 1], value[HTTP_FIELD_MAX];
+    size_t name_n, value_n; /* as they came; what does not fit is not kept */
+    struct kept_field fields[FIELD_COUNT];
     bool expects_continue;
     int error_status; /* set by a callback that stops the parser */
     char error_text[400];
@@ -95,6 +102,7 @@ static void conn_end(struct http_conn *c)
     buf_deinit(&c->target);
     buf_deinit(&c->path);
     buf_deinit(&c->body);
+    for (size_t i = 0; i < FIELD_COUNT; i++) buf_deinit(&c->fields[i].value);
     mem_free(c);
     d->stats.connections--;
     if (d->o.left != NULL) d->o.left(d->o.ctx);
@@ -185,23 +193,32 @@ static int on_header_field(llhttp_t *p, const char *at, size_t n)
 static int on_header_value(llhttp_t *p, const char *at, size_t n)
 {
     struct http_conn *c = conn_of(p);
-    size_t take = MIN(n, (size_t)VALUE_KEPT - c->value_n);
-    memcpy(c->value + c->value_n, at, take);
-    c->value_n += take;
+    if (c->value_n < sizeof c->value) memcpy(c->value + c->value_n, at, MIN(n, sizeof c->value - c->value_n));
+    c->value_n += n;
     return 0;
+}
+
+static void keep_field(struct http_conn *c, struct bytes value, bool whole)
+{
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        struct kept_field *f = &c->fields[i];
+        if (strcmp(c->name, kept_names[i]) != 0) continue;
+        if (whole && f->count == 0) buf_put_bytes(&f->value, value);
+        f->count += whole ? 1 : 2;
+    }
 }
 
 static int on_header_value_complete(llhttp_t *p)
 {
     struct http_conn *c = conn_of(p);
     c->name[MIN(c->name_n, (size_t)NAME_MAX_OF_INTEREST)] = 0;
-    struct bytes value = bytes_of(c->value, c->value_n);
-    bool fits = c->name_n <= NAME_MAX_OF_INTEREST;
+    struct bytes value = bytes_of(c->value, MIN(c->value_n, sizeof c->value));
+    bool fits = c->name_n <= NAME_MAX_OF_INTEREST, whole = c->value_n <= sizeof c->value;
     c->name_n = c->value_n = 0;
     if (!fits || c->head_done) return 0; /* not of a trailer */
-    if (strcmp(c->name, "host") == 0) c->hosts++;
+    while (value.n > 0 && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t')) value.n--;
+    keep_field(c, value, whole);
     if (strcmp(c->name, "expect") == 0) {
-        while (value.n > 0 && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t')) value.n--;
         if (!bytes_equal_nocase(value, "100-continue")) return stop(c, 417, "an expectation other than 100-continue");
         c->expects_continue = true;
     }
@@ -216,7 +233,8 @@ static int on_headers_complete(llhttp_t *p)
     c->head_done = true;
     if (p->http_major != 1) return stop(c, 505, "only HTTP/1.0 and HTTP/1.1 are offered");
     if (p->method == HTTP_CONNECT) return stop(c, 501, "CONNECT is not offered");
-    if (c->hosts != 1 && p->http_minor > 0) return stop(c, 400, "a request needs one Host header");
+    if (c->fields[FIELD_HOST].count == 0 && p->http_minor > 0) return stop(c, 400, "a request needs one Host header");
+    if (c->fields[FIELD_HOST].count > 1) return stop(c, 400, "a request needs one Host header");
     if (http_target(buf_view(&c->target), &c->path, &query, &err) != ST_OK) return stop(c, 400, err.text);
     if ((p->flags & F_CONTENT_LENGTH) && p->content_length > c->door->o.body_max)
         return stop(c, 413, "the body is larger than is allowed here");
@@ -265,7 +283,10 @@ static void next_request(struct http_conn *c)
     llhttp_init(&c->parser, HTTP_REQUEST, &settings);
     c->begun = c->head_done = c->complete = c->expects_continue = c->sent_continue = false;
     c->head_bytes = c->body_step = c->name_n = c->value_n = 0;
-    c->hosts = 0;
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        buf_clear(&c->fields[i].value);
+        c->fields[i].count = 0;
+    }
     c->error_status = 0;
     buf_clear(&c->target);
     buf_clear(&c->path);
@@ -293,6 +314,11 @@ static void parse_failed(struct http_conn *c, llhttp_errno_t e)
     answer_error(c, status, text);
 }
 
+static struct http_field field_of(const struct http_conn *c, enum kept i)
+{
+    return (struct http_field){buf_view(&c->fields[i].value), c->fields[i].count};
+}
+
 static void handle(struct http_conn *c)
 {
     struct http_exchange *x = mem_zalloc(sizeof *x);
@@ -302,6 +328,10 @@ static void handle(struct http_conn *c)
     enum status st = http_target(buf_view(&c->target), &c->path, &r.query, &err);
     ASSERT(st == ST_OK); /* on_headers_complete looked at it */
     r.path = buf_view(&c->path);
+    r.host = field_of(c, FIELD_HOST);
+    r.origin = field_of(c, FIELD_ORIGIN);
+    r.content_type = field_of(c, FIELD_CONTENT_TYPE);
+    r.fetch_site = field_of(c, FIELD_FETCH_SITE);
     x->conn = c;
     x->head = c->parser.method == HTTP_HEAD;
     c->exchange = x;

@@ -22,7 +22,7 @@ struct bench {
     struct http_door *door;
     struct http_exchange *held[100];
     size_t held_count, left;
-    bool hold;
+    bool hold, fields;
     size_t answer_bytes; /* of "/big" */
     struct buf seen;     /* what the handler was given */
 };
@@ -32,12 +32,21 @@ static void answer(struct http_exchange *x, int status, const char *text)
     http_answer(x, status, "text/plain", bytes_str(text));
 }
 
+static void see_field(struct bench *b, const char *name, const struct http_field *f)
+{
+    if (b->fields) buf_printf(&b->seen, "%s %u '%.*s'\n", name, f->count, (int)f->value.n, (const char *)f->value.p);
+}
+
 static void handle(void *ctx, struct http_exchange *x, const struct http_request *r)
 {
     struct bench *b = ctx;
     buf_printf(&b->seen, "%s %.*s?%.*s[%.*s]\n", r->method, (int)r->path.n, (const char *)r->path.p, (int)r->query.n,
                r->query.n > 0 ? (const char *)r->query.p : "", (int)MIN(r->body.n, 100u),
                r->body.n > 0 ? (const char *)r->body.p : "");
+    see_field(b, "host", &r->host);
+    see_field(b, "origin", &r->origin);
+    see_field(b, "type", &r->content_type);
+    see_field(b, "site", &r->fetch_site);
     if (b->hold) {
         b->held[b->held_count++] = x;
     } else if (bytes_equal(r->path, BYTES_LIT("/big"))) {
@@ -124,6 +133,32 @@ static void test_one_request(void **state)
     assert_string_equal(text_of(&c.got), "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/plain\r\nContent-Length: 5\r\n"
                                          "Connection: keep-alive\r\n\r\n/a b\n");
     assert_false(c.ended);
+    fake_client_free(&c);
+    bench_free(b);
+}
+
+/* The headers that handlers need: of this request alone, without blanks, once or marked. */
+static void test_fields(void **state)
+{
+    struct bench *b = bench_new();
+    struct fake_client c;
+    struct buf text = {0};
+    b->fields = true;
+    buf_printf(&text,
+               "POST /a HTTP/1.1\r\nHost: h:80  \r\nORIGIN:  http://x \r\nContent-Type: text/plain;\tx\r\n"
+               "Sec-Fetch-Site: none\r\nX-Origin: no\r\n\r\n"
+               "GET /b HTTP/1.1\r\nHost: i\r\nOrigin: a\r\nOrigin: b\r\n\r\n"
+               "GET /c HTTP/1.1\r\nHost: ");
+    for (int i = 0; i < HTTP_FIELD_MAX; i++) buf_put_u8(&text, 'h');
+    buf_printf(&text, "\r\nOrigin: ");
+    for (int i = 0; i <= HTTP_FIELD_MAX; i++) buf_put_u8(&text, 'o');
+    buf_printf(&text, "\r\n\r\n");
+    open_with(b, &c, buf_view(&text));
+    const char *seen = text_of(&b->seen);
+    assert_non_null(strstr(seen, "POST /a?[]\nhost 1 'h:80'\norigin 1 'http://x'\ntype 1 'text/plain;\tx'\nsite 1 'none'\n"));
+    assert_non_null(strstr(seen, "GET /b?[]\nhost 1 'i'\norigin 2 'a'\ntype 0 ''\nsite 0 ''\n"));
+    assert_non_null(strstr(seen, "hhh'\norigin 2 ''\ntype 0 ''\n"));
+    buf_deinit(&text);
     fake_client_free(&c);
     bench_free(b);
 }
@@ -804,7 +839,7 @@ static void test_client_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_request),
+        cmocka_unit_test(test_one_request), cmocka_unit_test(test_fields),
         cmocka_unit_test(test_cut_at_each_byte),
         cmocka_unit_test(test_answers_without_body),
         cmocka_unit_test(test_headers_of_the_handler),

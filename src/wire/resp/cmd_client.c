@@ -1,7 +1,10 @@
 /* cmd_client.c - CLIENT and its sub-commands.
  * SPDX-License-Identifier: Apache-2.0
  *
- * They see the connections of their own door, that is, of one shard of the node. */
+ * LIST and KILL go round the doors of all shards, and so see all connections of the node. */
+#include <stdlib.h>
+
+#include "base/mem.h"
 #include "wire/resp/cmd_door.h"
 #include "wire/resp/resp_conn.h"
 
@@ -35,88 +38,190 @@ static void unknown_type(struct buf *out, struct bytes name)
     resp_put_errorf(out, "ERR Unknown client type '%.*s'", (int)MIN(name.n, 128), (const char *)name.p);
 }
 
-static bool id_listed(const struct bytes *ids, size_t n, uint64_t id)
+/* ---- LIST and KILL: over all doors of the node ---- */
+
+/* It belongs to the command that waits for it, as a barrier; the connection may be gone before it is back. */
+struct client_round {
+    struct resp_round round;
+    struct resp_cmd *cmd;
+    uint64_t me; /* who asked */
+    void (*each)(struct client_round *r, struct resp_conn *c);
+    void (*reply)(struct client_round *r, struct buf *out, int proto);
+    bool enough;
+    /* which connections */
+    uint64_t *ids; /* NULL: any */
+    size_t id_count;
+    struct buf addr, laddr;
+    bool has_addr, has_laddr, old_form, skip_me, none; /* none: of a type that there are none of */
+    /* what came of it */
+    struct buf text;
+    int64_t killed;
+    bool killed_me;
+};
+
+static void round_visit(struct resp_round *round, struct resp_door *d)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t v;
-        if (bytes_to_u64(ids[i], &v) && v == id) return true;
+    struct client_round *r = CONTAINER_OF(round, struct client_round, round);
+    for (struct link *k = list_first(&d->conns); k != NULL && !r->enough; k = list_next(&d->conns, k))
+        r->each(r, CONTAINER_OF(k, struct resp_conn, link));
+}
+
+static void round_free(struct client_round *r)
+{
+    mem_free(r->ids);
+    buf_deinit(&r->addr);
+    buf_deinit(&r->laddr);
+    buf_deinit(&r->text);
+    mem_free(r);
+}
+
+static void round_done(struct resp_round *round)
+{
+    struct client_round *r = CONTAINER_OF(round, struct client_round, round);
+    struct resp_cmd *cmd = r->cmd;
+    if (cmd->conn != NULL) {
+        r->reply(r, &cmd->reply, cmd->proto);
+        if (r->killed_me) cmd->conn->hang_up = true; /* after this reply */
     }
-    return false;
+    round_free(r);
+    resp_cmd_done(cmd);
+}
+
+static struct client_round *round_new(struct resp_conn *c)
+{
+    struct client_round *r = mem_zalloc(sizeof *r);
+    r->round = (struct resp_round){round_visit, round_done};
+    r->me = c->id;
+    return r;
+}
+
+static void round_start(struct client_round *r, struct resp_conn *c, const char *name)
+{
+    r->cmd = resp_conn_barrier(c, command_find(bytes_str(name)), false);
+    if (r->cmd == NULL) round_free(r);
+    else resp_door_go_round(c->door, &r->round);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool id_wanted(const struct client_round *r, uint64_t id)
+{
+    return r->ids == NULL || bsearch(&id, r->ids, r->id_count, sizeof id, compare_ids) != NULL;
+}
+
+static void list_each(struct client_round *r, struct resp_conn *c)
+{
+    if (!r->none && id_wanted(r, c->id)) resp_conn_describe(c, &r->text);
+}
+
+static void list_reply(struct client_round *r, struct buf *out, int proto)
+{
+    resp_put_verbatim(out, proto, buf_view(&r->text));
+}
+
+/* false: the error is written. */
+static bool list_parse(struct client_round *r, const struct bytes *argv, size_t argc, struct buf *out)
+{
+    if (argc == 2) return true;
+    if (argc == 4 && bytes_equal_nocase(argv[2], "type")) {
+        int type = client_type(argv[3]);
+        r->none = type == 2;
+        if (type == 0) unknown_type(out, argv[3]);
+        return type != 0;
+    }
+    if (argc < 4 || !bytes_equal_nocase(argv[2], "id")) {
+        resp_put_errorf(out, SYNTAX);
+        return false;
+    }
+    r->ids = mem_alloc((argc - 3) * sizeof *r->ids);
+    for (size_t i = 3; i < argc; i++) {
+        int64_t v;
+        if (!bytes_to_i64(argv[i], &v)) {
+            resp_put_errorf(out, "ERR Invalid client ID");
+            return false;
+        }
+        r->ids[r->id_count++] = (uint64_t)v;
+    }
+    qsort(r->ids, r->id_count, sizeof *r->ids, compare_ids);
+    return true;
 }
 
 void cmd_client_list(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
-    struct buf *out = resp_conn_out(c);
-    int type = 1;
-    const struct bytes *ids = NULL;
-    if (argc == 4 && bytes_equal_nocase(argv[2], "type")) {
-        type = client_type(argv[3]);
-        if (type == 0) {
-            unknown_type(out, argv[3]);
-            return;
-        }
-    } else if (argc > 3 && bytes_equal_nocase(argv[2], "id")) {
-        ids = argv + 3;
-        for (size_t i = 3; i < argc; i++) {
-            int64_t v;
-            if (bytes_to_i64(argv[i], &v)) continue;
-            resp_put_errorf(out, "ERR Invalid client ID");
-            return;
-        }
-    } else if (argc != 2) {
-        resp_put_errorf(out, SYNTAX);
-        return;
-    }
-    struct buf text = {0};
-    for (struct link *k = list_first(&c->door->conns); k != NULL; k = list_next(&c->door->conns, k)) {
-        struct resp_conn *other = CONTAINER_OF(k, struct resp_conn, link);
-        if (type == 1 && (ids == NULL || id_listed(ids, argc - 3, other->id))) resp_conn_describe(other, &text);
-    }
-    resp_put_verbatim(out, c->proto, buf_view(&text));
-    buf_deinit(&text);
+    struct client_round *r = round_new(c);
+    r->each = list_each;
+    r->reply = list_reply;
+    if (list_parse(r, argv, argc, resp_conn_out(c))) round_start(r, c, "client|list");
+    else round_free(r);
 }
 
-struct kill_filter {
-    const struct bytes *addr, *laddr;
-    uint64_t id; /* 0: any */
-    int type;    /* as client_type; 1: any */
-    bool skip_me;
-};
-
-static bool kill_matches(const struct kill_filter *f, const struct resp_conn *c, const struct resp_conn *me)
+static void kill_each(struct client_round *r, struct resp_conn *c)
 {
-    if (f->addr != NULL && !bytes_equal(*f->addr, bytes_str(env_stream_peer(c->stream)))) return false;
-    if (f->laddr != NULL && !bytes_equal(*f->laddr, bytes_str(c->door->config.laddr))) return false;
-    if (f->id != 0 && f->id != c->id) return false;
-    return f->type == 1 && !(c == me && f->skip_me) && !c->kill;
+    bool me = c->id == r->me;
+    if (r->has_addr && !bytes_equal(buf_view(&r->addr), bytes_str(env_stream_peer(c->stream)))) return;
+    if (r->has_laddr && !bytes_equal(buf_view(&r->laddr), bytes_str(c->door->config.laddr))) return;
+    if (!id_wanted(r, c->id) || r->none || (me && r->skip_me) || c->kill) return;
+    r->killed++;
+    r->enough = r->old_form;
+    c->door->stats.killed++;
+    if (me) {
+        r->killed_me = true;
+    } else {
+        c->kill = true;
+        resp_conn_wake(c);
+    }
 }
 
-/* Parses the filters of the new form; false: the error is written. */
-static bool kill_parse(const struct bytes *argv, size_t argc, struct kill_filter *f, struct buf *out)
+static void kill_reply(struct client_round *r, struct buf *out, int proto)
+{
+    if (!r->old_form) resp_put_int(out, r->killed);
+    else if (r->killed != 0) resp_put_ok(out);
+    else resp_put_errorf(out, "ERR No such client");
+}
+
+static void want_text(struct buf *field, bool *has, struct bytes value)
+{
+    buf_clear(field);
+    buf_put_bytes(field, value);
+    *has = true;
+}
+
+/* Parses the filters of the new form, the last of a kind counts; false: the error is written. */
+static bool kill_parse(struct client_round *r, const struct bytes *argv, size_t argc, struct buf *out)
 {
     if (argc % 2 != 0) goto syntax;
     for (size_t i = 2; i < argc; i += 2) {
-        const struct bytes *value = &argv[i + 1];
+        struct bytes value = argv[i + 1];
         if (bytes_equal_nocase(argv[i], "id")) {
-            if (bytes_to_u64(*value, &f->id) && f->id != 0) continue;
-            resp_put_errorf(out, "ERR client-id should be greater than 0");
-            return false;
+            uint64_t id;
+            if (!bytes_to_u64(value, &id) || id == 0 || id > INT64_MAX) {
+                resp_put_errorf(out, "ERR client-id should be greater than 0");
+                return false;
+            }
+            if (r->ids == NULL) r->ids = mem_alloc(sizeof id);
+            r->ids[0] = id;
+            r->id_count = 1;
         } else if (bytes_equal_nocase(argv[i], "type")) {
-            f->type = client_type(*value);
-            if (f->type != 0) continue;
-            unknown_type(out, *value);
+            int type = client_type(value);
+            r->none = type == 2;
+            if (type != 0) continue;
+            unknown_type(out, value);
             return false;
         } else if (bytes_equal_nocase(argv[i], "addr")) {
-            f->addr = value;
+            want_text(&r->addr, &r->has_addr, value);
         } else if (bytes_equal_nocase(argv[i], "laddr")) {
-            f->laddr = value;
+            want_text(&r->laddr, &r->has_laddr, value);
         } else if (bytes_equal_nocase(argv[i], "user")) {
-            if (bytes_equal(*value, BYTES_LIT("default"))) continue;
-            resp_put_errorf(out, "ERR No such user '%.*s'", (int)MIN(value->n, 128), (const char *)value->p);
+            if (bytes_equal(value, BYTES_LIT("default"))) continue;
+            resp_put_errorf(out, "ERR No such user '%.*s'", (int)MIN(value.n, 128), (const char *)value.p);
             return false;
         } else if (bytes_equal_nocase(argv[i], "skipme")) {
-            if (!bytes_equal_nocase(*value, "yes") && !bytes_equal_nocase(*value, "no")) goto syntax;
-            f->skip_me = bytes_equal_nocase(*value, "yes");
+            if (!bytes_equal_nocase(value, "yes") && !bytes_equal_nocase(value, "no")) goto syntax;
+            r->skip_me = bytes_equal_nocase(value, "yes");
         } else {
             goto syntax;
         }
@@ -129,33 +234,19 @@ syntax:
 
 void cmd_client_kill(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
-    struct buf *out = resp_conn_out(c);
-    struct kill_filter f = {.type = 1, .skip_me = true};
-    int64_t killed = 0;
-    bool old_form = argc == 3;
-    if (old_form) {
-        f.addr = &argv[2];
-        f.skip_me = false;
-    } else if (!kill_parse(argv, argc, &f, out)) {
-        return;
-    }
-    for (struct link *k = list_first(&c->door->conns); k != NULL; k = list_next(&c->door->conns, k)) {
-        struct resp_conn *other = CONTAINER_OF(k, struct resp_conn, link);
-        if (!kill_matches(&f, other, c)) continue;
-        killed++;
-        c->door->stats.killed++;
-        if (other == c) {
-            c->hang_up = true; /* after this reply */
-        } else {
-            other->kill = true;
-            resp_conn_wake(other);
-        }
-        if (old_form) break;
-    }
-    if (!old_form) resp_put_int(out, killed);
-    else if (killed != 0) resp_put_ok(out);
-    else resp_put_errorf(out, "ERR No such client");
+    struct client_round *r = round_new(c);
+    bool good = true;
+    r->each = kill_each;
+    r->reply = kill_reply;
+    r->old_form = argc == 3;
+    r->skip_me = !r->old_form;
+    if (r->old_form) want_text(&r->addr, &r->has_addr, argv[2]);
+    else good = kill_parse(r, argv, argc, resp_conn_out(c));
+    if (good) round_start(r, c, "client|kill");
+    else round_free(r);
 }
+
+/* ---- the connection itself ---- */
 
 void cmd_client_setname(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
@@ -259,4 +350,10 @@ void cmd_client_pause(struct resp_conn *c, const struct bytes *argv, size_t argc
 void cmd_client_unpause(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {
     resp_put_ok(resp_conn_out(c));
+}
+
+/* Only WAIT blocks a client, and it has a time limit of its own. */
+void cmd_client_unblock(struct resp_conn *c, const struct bytes *argv, size_t argc)
+{
+    resp_put_errorf(resp_conn_out(c), "ERR CLIENT UNBLOCK is not supported");
 }

@@ -68,13 +68,13 @@ static bool served(const struct gate_map *m, const struct gate_partition *p)
     return p->leader_node != 0 && node_of(m, p->leader_node) != NULL;
 }
 
-static void put_slots_node(struct buf *out, const struct gate_node *n)
+static void put_slots_node(struct buf *out, int proto, const struct gate_node *n)
 {
     resp_put_array(out, 4);
     resp_put_bulk_str(out, n->host);
     resp_put_int(out, n->port);
     put_node_id(out, n->node_id);
-    resp_put_array(out, 0);
+    resp_put_map(out, proto, 0);
 }
 
 void cmd_cluster_slots(struct resp_conn *c, const struct bytes *argv, size_t argc)
@@ -93,10 +93,10 @@ void cmd_cluster_slots(struct resp_conn *c, const struct bytes *argv, size_t arg
         resp_put_array(&ranges, 2 + nodes);
         resp_put_int(&ranges, p->slot_lo);
         resp_put_int(&ranges, (int64_t)m.partitions[end - 1].slot_hi - 1);
-        put_slots_node(&ranges, node_of(&m, p->leader_node));
+        put_slots_node(&ranges, c->proto, node_of(&m, p->leader_node));
         for (size_t k = 0; k < p->replica_count; k++) {
             const struct gate_node *n = node_of(&m, p->replica_nodes[k]);
-            if (n != NULL && n->node_id != p->leader_node) put_slots_node(&ranges, n);
+            if (n != NULL && n->node_id != p->leader_node) put_slots_node(&ranges, c->proto, n);
         }
         count++;
     }

@@ -7,6 +7,8 @@
 
 #include "wire/resp/resp_internal.h"
 
+#define CLIENT_ROUND (COMMAND_ADMIN | COMMAND_NO_MULTI) /* it asks the other shards: not from inside EXEC */
+
 /* One row per command: name, arity, flags, first key, last key, handler, barrier. A container (its sub-commands are
  * rows "name|sub") has no handler. */
 #define DOOR_COMMANDS(X)                                                            \
@@ -31,8 +33,8 @@
     X("client", -2, 0, 0, 0, NULL, false)                                           \
     X("client|id", 2, 0, 0, 0, cmd_client_id, false)                                \
     X("client|info", 2, 0, 0, 0, cmd_client_info, false)                            \
-    X("client|list", -2, COMMAND_ADMIN, 0, 0, cmd_client_list, false)               \
-    X("client|kill", -3, COMMAND_ADMIN, 0, 0, cmd_client_kill, false)               \
+    X("client|list", -2, CLIENT_ROUND, 0, 0, cmd_client_list, true)                 \
+    X("client|kill", -3, CLIENT_ROUND, 0, 0, cmd_client_kill, true)                 \
     X("client|setname", 3, 0, 0, 0, cmd_client_setname, false)                      \
     X("client|getname", 2, 0, 0, 0, cmd_client_getname, false)                      \
     X("client|setinfo", 4, 0, 0, 0, cmd_client_setinfo, false)                      \
@@ -46,6 +48,7 @@
     X("client|caching", 3, 0, 0, 0, cmd_client_caching, false)                      \
     X("client|pause", -3, COMMAND_ADMIN, 0, 0, cmd_client_pause, false)             \
     X("client|unpause", 2, COMMAND_ADMIN, 0, 0, cmd_client_unpause, false)          \
+    X("client|unblock", -3, COMMAND_ADMIN, 0, 0, cmd_client_unblock, false)         \
     X("client|help", 2, 0, 0, 0, cmd_help, false)                                   \
     X("command", -1, 0, 0, 0, cmd_command, false)                                   \
     X("command|count", 2, 0, 0, 0, cmd_command_count, false)                        \
@@ -53,6 +56,7 @@
     X("command|docs", -2, 0, 0, 0, cmd_command_docs, false)                         \
     X("command|list", -2, 0, 0, 0, cmd_command_list, false)                         \
     X("command|getkeys", -4, 0, 0, 0, cmd_command_getkeys, false)                   \
+    X("command|getkeysandflags", -4, 0, 0, 0, cmd_command_getkeysandflags, false)   \
     X("command|help", 2, 0, 0, 0, cmd_help, false)                                  \
     X("config", -2, 0, 0, 0, NULL, false)                                           \
     X("config|get", -3, COMMAND_ADMIN, 0, 0, cmd_config_get, false)                 \
@@ -107,6 +111,7 @@ DOOR_HANDLER(cmd_client_getredir);
 DOOR_HANDLER(cmd_client_caching);
 DOOR_HANDLER(cmd_client_pause);
 DOOR_HANDLER(cmd_client_unpause);
+DOOR_HANDLER(cmd_client_unblock);
 /* cmd_server.c */
 DOOR_HANDLER(cmd_info);
 DOOR_HANDLER(cmd_config_get);
@@ -120,6 +125,7 @@ DOOR_HANDLER(cmd_command_info);
 DOOR_HANDLER(cmd_command_docs);
 DOOR_HANDLER(cmd_command_list);
 DOOR_HANDLER(cmd_command_getkeys);
+DOOR_HANDLER(cmd_command_getkeysandflags);
 /* cmd_cluster.c */
 DOOR_HANDLER(cmd_cluster_slots);
 DOOR_HANDLER(cmd_cluster_shards);

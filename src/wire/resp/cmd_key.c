@@ -171,9 +171,9 @@ static enum status build_sort_as(const struct bytes *argv, size_t argc, struct c
         } else if (command_word(argv[i], "by") && left >= 1) {
             struct bytes pattern = argv[++i];
             if (pattern.n != 0 && memchr(pattern.p, '*', pattern.n) != NULL)
-                return command_fail(out, "ERR BY option of SORT denied in cluster mode.");
+                return command_fail(out, "ERR BY option of SORT denied in Cluster mode.");
         } else if (command_word(argv[i], "get") && left >= 1) {
-            return command_fail(out, "ERR GET option of SORT denied in cluster mode.");
+            return command_fail(out, "ERR GET option of SORT denied in Cluster mode.");
         } else {
             return command_fail(out, ERROR_SYNTAX);
         }

@@ -197,7 +197,7 @@ void cmd_config_set(struct resp_conn *c, const struct bytes *argv, size_t argc)
     char name[128], value[1024], known_value[1024];
     const char *known;
     if (argc % 2 != 0) {
-        resp_put_errorf(out, "ERR wrong number of arguments for 'config|set' command");
+        resp_put_errorf(out, "ERR syntax error");
         return;
     }
     for (size_t i = 2; i < argc; i += 2) { /* all names are checked before any is set */

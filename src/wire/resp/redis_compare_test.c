@@ -11,140 +11,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "model/kv_check.h"
 #include "wire/resp/data_random_test_util.h"
 #include "wire/resp/data_script_test_util.h"
+#include "wire/resp/redis_server_test_util.h"
 #include "wire/resp/resp_reply.h"
-
-static struct {
-    pid_t pid;
-    char dir[64], path[96];
-    int fd, other; /* two connections */
-} redis = {.pid = -1, .fd = -1, .other = -1};
-
-static int redis_connect(void)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    strncpy(a.sun_path, redis.path, sizeof a.sun_path - 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) return fd;
-    close(fd);
-    return -1;
-}
-
-static bool redis_start(void)
-{
-    strcpy(redis.dir, "/tmp/cairn-compare-XXXXXX");
-    if (mkdtemp(redis.dir) == NULL) return false;
-    snprintf(redis.path, sizeof redis.path, "%s/s", redis.dir);
-    redis.pid = fork();
-    if (redis.pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        int null = open("/dev/null", O_RDWR);
-        dup2(null, 1);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", redis.path, "--save", "", "--appendonly",
-               "no", "--dir", redis.dir, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < 1000; i++) {
-        int status;
-        if (waitpid(redis.pid, &status, WNOHANG) == redis.pid) {
-            redis.pid = -1;
-            return false;
-        }
-        redis.fd = redis_connect();
-        if (redis.fd >= 0) {
-            redis.other = redis_connect();
-            return redis.other >= 0;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    }
-    return false;
-}
-
-static int group_teardown(void **state)
-{
-    if (redis.pid > 0) {
-        kill(redis.pid, SIGKILL);
-        waitpid(redis.pid, NULL, 0);
-    }
-    unlink(redis.path);
-    rmdir(redis.dir);
-    return 0;
-}
-
-static int group_setup(void **state)
-{
-    if (!redis_start()) printf("redis-server does not start here: the comparison is skipped\n");
-    return 0;
-}
-
-/* ---- the wire ---- */
-
-static void send_command(int fd, const struct bytes *argv, size_t argc)
-{
-    struct buf out = {0};
-    resp_put_array(&out, argc);
-    for (size_t i = 0; i < argc; i++) resp_put_bulk(&out, argv[i]);
-    for (size_t at = 0; at < out.n;) {
-        ssize_t n = write(fd, out.p + at, out.n - at);
-        if (n <= 0) fail_msg("redis-server is gone: %s", strerror(errno));
-        at += (size_t)n;
-    }
-    buf_deinit(&out);
-}
-
-/* The length of the reply at the front; 0: incomplete. */
-static size_t reply_length(struct bytes b)
-{
-    const uint8_t *end = b.n != 0 ? memchr(b.p, '\n', b.n) : NULL;
-    if (end == NULL) return 0;
-    size_t line = (size_t)(end - b.p) + 1;
-    int64_t count = 0;
-    if (strchr("$*%~", b.p[0]) != NULL) assert_true(bytes_to_i64(bytes_of(b.p + 1, line - 3), &count));
-    if (b.p[0] == '$') {
-        if (count < 0) return line;
-        return line + (size_t)count + 2 <= b.n ? line + (size_t)count + 2 : 0;
-    }
-    if (b.p[0] == '%') count *= 2;
-    for (int64_t i = 0; strchr("*%~", b.p[0]) != NULL && i < count; i++) {
-        size_t n = reply_length(bytes_of(b.p + line, b.n - line));
-        if (n == 0) return 0;
-        line += n;
-    }
-    return line;
-}
-
-static void read_reply(int fd, struct buf *out)
-{
-    buf_clear(out);
-    size_t want = 0;
-    while (want == 0 || out->n < want) {
-        buf_reserve(out, 65536);
-        ssize_t n = read(fd, out->p + out->n, 65536);
-        if (n <= 0) fail_msg("redis-server is gone: %s", strerror(errno));
-        out->n += (size_t)n;
-        want = reply_length(buf_view(out));
-    }
-    assert_int_equal(out->n, want);
-}
-
-static void ask(int fd, const struct bytes *argv, size_t argc, struct buf *out)
-{
-    send_command(fd, argv, argc);
-    read_reply(fd, out);
-}
 
 static void ask_line(int fd, const char *line, struct buf *out)
 {
@@ -447,6 +321,68 @@ static void compare_run(int proto, uint64_t seed, uint64_t count)
     mem_free(t);
 }
 
+/* ---- what the scripts cover ---- */
+
+enum { COVERED_SUCCESS = 1, COVERED_WRONG_TYPE = 2, COVERED_BAD_ARGUMENT = 4 };
+static uint8_t covered[1024]; /* by the number of the command */
+
+static size_t number_of(const struct command *wanted)
+{
+    const struct command *c;
+    for (size_t at = 0; command_each(&at, &c);)
+        if (c == wanted) return at - 1;
+    fail_msg("no such command");
+    return 0;
+}
+
+static void cover(const struct data_line *l, struct bytes theirs)
+{
+    const struct command *c = data_find(l->argv, l->argc);
+    if (c == NULL || c->build == NULL) return;
+    uint8_t *seen = &covered[number_of(c)];
+    const char wrong_type[] = "-WRONGTYPE", arity[] = "-ERR wrong number";
+    if (theirs.p[0] != '-') *seen |= COVERED_SUCCESS;
+    else if (theirs.n > strlen(wrong_type) && memcmp(theirs.p, wrong_type, strlen(wrong_type)) == 0) *seen |= COVERED_WRONG_TYPE;
+    else if (theirs.n < strlen(arity) || memcmp(theirs.p, arity, strlen(arity)) != 0) *seen |= COVERED_BAD_ARGUMENT;
+}
+
+static bool any_of(const char *name, const char *const *names)
+{
+    for (; *names != NULL; names++)
+        if (strcmp(*names, name) == 0) return true;
+    return false;
+}
+
+/* Each data command was compared in a success; with a key of the wrong type, if it cares for types; and with a bad argument, if
+ * any of its arguments can be bad. Wrong numbers of arguments: redis_door_compare_test. */
+static void test_scripts_cover_all(void **state)
+{
+    static const char *const every_type[] = {"copy", "del", "exists", "expire", "expireat", "expiretime", "object|encoding",
+        "object|freq", "object|idletime", "object|refcount", "persist", "pexpire", "pexpireat", "pexpiretime", "pttl", "rename",
+        "renamenx", "touch", "ttl", "type", "unlink", "set", "setex", "psetex", "setnx", "mset", "msetnx", "mget",
+        "lcs" /* it has an error of its own for that */, NULL};
+    static const char *const no_options[] = {"del", "exists", "touch", "unlink", "get", "getdel", "getset", "strlen", "append",
+        "setnx", "mget", "mset", "msetnx", "persist", "ttl", "pttl", "expiretime", "pexpiretime", "type", "object|encoding",
+        "object|freq", "object|refcount", "object|idletime", "hdel", "hexists", "hget", "hgetall", "hkeys", "hlen", "hmget", "hmset", "hset",
+        "hsetnx", "hstrlen", "hvals", "keys", "dbsize", "randomkey", NULL};
+    static const char *const elsewhere[] = {"flushall", "flushdb", "dbsize", "keys", "randomkey", "scan", NULL}; /* as above */
+    const struct command *c;
+    size_t missing = 0;
+    if (redis.fd < 0) skip();
+    for (size_t at = 0; command_each(&at, &c);) {
+        if (c->build == NULL || any_of(c->name, elsewhere)) continue;
+        uint8_t wanted = COVERED_SUCCESS;
+        if (!any_of(c->name, every_type)) wanted |= COVERED_WRONG_TYPE;
+        if (!any_of(c->name, no_options)) wanted |= COVERED_BAD_ARGUMENT;
+        if ((covered[at - 1] & wanted) == wanted) continue;
+        printf("not compared: %s%s%s%s\n", c->name, wanted & ~covered[at - 1] & COVERED_SUCCESS ? " success" : "",
+               wanted & ~covered[at - 1] & COVERED_WRONG_TYPE ? " wrong-type" : "",
+               wanted & ~covered[at - 1] & COVERED_BAD_ARGUMENT ? " bad-argument" : "");
+        missing++;
+    }
+    assert_int_equal(missing, 0);
+}
+
 /* Every line of the scripts gets the same answer from Redis, but for those marked as different. */
 static void compare_scripts(int proto)
 {
@@ -468,6 +404,7 @@ static void compare_scripts(int proto)
             resp_put_result(&t->ours, proto, buf_view(&t->result));
             if (l->differs && data_find(l->argv, l->argc)->flags & COMMAND_WRITE) continue; /* states would part */
             ask(redis.fd, l->argv, l->argc, &t->theirs);
+            cover(l, buf_view(&t->theirs));
             struct data_command c = {.compare = COMPARE_EXACT};
             c.argv[0] = l->argv[0];
             if (bytes_equal_nocase(l->argv[0], "hgetall")) c.compare = COMPARE_PAIRS;
@@ -514,7 +451,7 @@ static void test_resp3(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scripts_resp2), cmocka_unit_test(test_scripts_resp3),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scripts_resp2), cmocka_unit_test(test_scripts_resp3), cmocka_unit_test(test_scripts_cover_all),
                                        cmocka_unit_test(test_resp2), cmocka_unit_test(test_resp3)};
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -428,7 +428,9 @@ const struct command *resp_command_lookup(const struct bytes *argv, size_t argc,
         command = sub;
     }
     if (command->arity > 0 ? argc == (size_t)command->arity : argc >= (size_t)-command->arity) return command;
-    resp_put_errorf(out, "ERR wrong number of arguments for '%s' command", command->name);
+    bool exec = strcmp(command->name, "exec") == 0;
+    resp_put_errorf(out, "%s wrong number of arguments for '%s' command",
+                    exec ? "EXECABORT Transaction discarded because of:" : "ERR", command->name);
     return NULL;
 }
 
@@ -520,7 +522,12 @@ static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
     const struct command *command = resp_command_lookup(argv, argc, &d->scratch);
     if (command == NULL) {
         d->stats.errors++;
-        if (c->txn != NULL) resp_txn_spoil(c);
+        if (bytes_equal_nocase(argv[0], "exec")) { /* malformed, it ends the transaction nevertheless */
+            resp_txn_drop(c);
+            resp_watch_drop(c);
+        } else if (c->txn != NULL) {
+            resp_txn_spoil(c);
+        }
         buf_put_bytes(resp_conn_out(c), buf_view(&d->scratch));
         return true;
     }

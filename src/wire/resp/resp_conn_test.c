@@ -140,6 +140,12 @@ static void test_replies(void **state)
         {"client list id 7 8\r\n", "$0\r\n\r\n"},
         {"client list id x\r\n", "-ERR Invalid client ID\r\n"},
         {"client list foo\r\n", "-ERR syntax error\r\n"},
+        {"client list id\r\n", "-ERR syntax error\r\n"},
+        {"client kill id -5\r\n", "-ERR client-id should be greater than 0\r\n"},
+        {"client kill id 99 addr\r\n", "-ERR syntax error\r\n"},
+        {"client kill id 99 user default addr 1.2.3.4:5 laddr 127.0.0.1:7001 type normal skipme no\r\n", ":0\r\n"},
+        {"client unblock 1\r\n", "-ERR CLIENT UNBLOCK is not supported\r\n"},
+        {"client pause 10\r\n", "-ERR CLIENT PAUSE is not supported\r\n"},
         {"client no-evict foo\r\n", "-ERR syntax error\r\n"},
         {"client no-evict on\r\n", "+OK\r\n"},
         {"client no-touch on\r\n", "+OK\r\n"},
@@ -1118,6 +1124,105 @@ static void test_client_list_and_kill(void **state)
     fake_stream_free(t);
 }
 
+/* A node of two shards: rounds go over both doors, and come back when the test lets them. */
+struct doors {
+    struct resp_door *all[2];
+    struct resp_round *under_way;
+};
+
+static void hold_round(void *ctx, struct resp_round *r)
+{
+    struct doors *d = ctx;
+    assert_null(d->under_way);
+    d->under_way = r;
+}
+
+static void end_round(struct doors *d)
+{
+    struct resp_round *r = d->under_way;
+    assert_non_null(r);
+    d->under_way = NULL;
+    for (size_t i = 0; i < 2; i++) r->visit(r, d->all[i]);
+    r->done(r);
+}
+
+static const char *said(struct fake_stream *s)
+{
+    fake_settle(s->fake);
+    buf_put_u8(&s->sent, 0);
+    s->sent.n = 0;
+    return (const char *)s->sent.p;
+}
+
+static void test_client_commands_see_all_shards(void **state)
+{
+    struct bed b;
+    struct doors doors = {0};
+    bed_init(&b, 1);
+    b.config.go_round = hold_round;
+    b.config.ctx = &doors;
+    b.config.client_id_step = 2;
+    bed_open(&b);
+    doors.all[0] = b.door;
+    struct resp_door_config other = b.config;
+    other.client_id_first = 2;
+    doors.all[1] = resp_door_new(&other);
+    struct fake_stream *s = client_new(&b), *t = fake_stream_new(&b.env), *u = fake_stream_new(&b.env);
+    resp_conn_new(doors.all[1], &t->stream, bytes_of(NULL, 0)); /* id 2 */
+    resp_conn_new(doors.all[1], &u->stream, bytes_of(NULL, 0)); /* id 4 */
+
+    say(s, "client list\r\nping\r\n");
+    assert_said(s, ""); /* nothing passes it */
+    end_round(&doors);
+    const char *text = said(s);
+    assert_non_null(strstr(text, "id=1 "));
+    assert_non_null(strstr(text, "id=2 "));
+    assert_non_null(strstr(text, "id=4 "));
+    assert_non_null(strstr(text, "\r\n+PONG\r\n"));
+    say(s, "client list id 4 77 1\r\n");
+    end_round(&doors);
+    text = said(s);
+    assert_non_null(strstr(text, "id=1 "));
+    assert_null(strstr(text, "id=2 "));
+    assert_non_null(strstr(text, "id=4 "));
+    say(s, "client list type replica\r\n");
+    end_round(&doors);
+    assert_said(s, "$0\r\n\r\n");
+
+    say(s, "client kill id 4\r\n");
+    end_round(&doors);
+    assert_said(s, ":1\r\n");
+    assert_true(u->closed);
+    assert_false(t->closed);
+    say(s, "client kill laddr 1.1.1.1:1\r\n");
+    end_round(&doors);
+    assert_said(s, ":0\r\n");
+    say(s, "client kill type pubsub\r\n");
+    end_round(&doors);
+    assert_said(s, ":0\r\n");
+    say(s, "client kill 127.0.0.1:43210\r\n"); /* all have that address here: one goes */
+    end_round(&doors);
+    assert_said(s, "+OK\r\n");
+    assert_true(s->closed);
+    assert_false(t->closed);
+
+    struct fake_stream *v = client_new(&b); /* one that is gone before its round is back */
+    say(v, "client kill user default\r\n");
+    fake_end(v, ST_CLOSED);
+    fake_settle(&b.env);
+    end_round(&doors);
+    fake_settle(&b.env);
+    assert_true(t->closed);
+
+    struct fake_stream *w = client_new(&b);
+    ask(w, "multi\r\nclient list\r\nexec\r\n",
+        "+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous errors.\r\n");
+    resp_door_free(doors.all[1]);
+    bed_close(&b);
+    struct fake_stream *all[] = {s, t, u, v, w};
+    for (size_t i = 0; i < ARRAY_COUNT(all); i++) fake_stream_free(all[i]);
+}
+
 /* No room for another command under way: refused at once, nothing lost. */
 static void test_overloaded(void **state)
 {
@@ -1166,6 +1271,7 @@ int main(void)
         cmocka_unit_test(test_close_under_way),
         cmocka_unit_test(test_half_close),
         cmocka_unit_test(test_client_list_and_kill),
+        cmocka_unit_test(test_client_commands_see_all_shards),
         cmocka_unit_test(test_overloaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

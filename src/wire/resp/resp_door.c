@@ -97,6 +97,16 @@ void resp_door_free(struct resp_door *d)
     mem_free(d);
 }
 
+void resp_door_go_round(struct resp_door *d, struct resp_round *r)
+{
+    if (d->config.go_round != NULL) {
+        d->config.go_round(d->config.ctx, r);
+        return;
+    }
+    r->visit(r, d);
+    r->done(r);
+}
+
 void resp_door_clear_scratch(struct resp_door *d)
 {
     if (d->scratch.cap > SPARE_KEEP) buf_deinit(&d->scratch);

@@ -14,6 +14,12 @@
 struct resp_conn;
 struct resp_door;
 
+/* A question that goes round all doors of the node, one after another, and comes back. */
+struct resp_round {
+    void (*visit)(struct resp_round *r, struct resp_door *d); /* on d's shard */
+    void (*done)(struct resp_round *r);                       /* on the shard that asked; frees it */
+};
+
 struct resp_door_config {
     struct gate *gate;
     uint32_t table;            /* what database 0 is */
@@ -32,6 +38,8 @@ struct resp_door_config {
     char laddr[64];          /* "host:port" listened on, for CLIENT LIST */
     /* Client ids are first, first + step, …: shards of a node take turns. */
     uint64_t client_id_first, client_id_step;
+    /* Takes a round to all doors of the node, the one that asks included, then back. NULL: this is the only door. */
+    void (*go_round)(void *ctx, struct resp_round *r);
     /* Called when a connection is gone, after the door has closed it. May be NULL. */
     void (*left)(void *ctx);
     void *ctx;

@@ -150,6 +150,7 @@ const struct command *resp_command_lookup(const struct bytes *argv, size_t argc,
 /* ---- resp_door.c ---- */
 
 void resp_door_clear_scratch(struct resp_door *d); /* and gives a large one back */
+void resp_door_go_round(struct resp_door *d, struct resp_round *r);
 
 /* ---- cmd_door.c: the commands that have no op ---- */
 

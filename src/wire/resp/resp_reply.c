@@ -151,7 +151,9 @@ static void put_one(struct buf *out, int proto, const struct result *r)
         break;
     case 'W': resp_put_errorf(out, "UNKNOWN the outcome of this write is not kept any more"); break; /* the gate's affair */
     case 'V': resp_put_errorf(out, "UNAVAILABLE not executed: the keys changed while it was evaluated"); break;
-    case 'Z': resp_put_errorf(out, "ERR executed, but its reply was too large to keep for a retry"); break;
+    case 'Z': resp_put_errorf(out, 
+                        "EXECUTED the command was executed, once, but what it answered was not kept for a retry: read "
+                        "the key to learn it"); break;
     default: ASSERT(!"result_next returns no other tag");
     }
 }
