@@ -112,7 +112,7 @@ expect 2 '--nodes: 0 is out of range.*1 to 64' local --nodes 0
 expect 2 'beyond 65535' local --nodes 3 --port 65534
 expect 2 'cairn node list.*cairn node remove' node
 expect 2 "'x' is not the id of a node" node remove x
-expect 2 'it is any or map' bench --route nearest
+expect 2 'it is any, map or leader' bench --route nearest
 expect 2 'needs a connection' bench --clients 1 --threads 2
 expect 2 'cairn load --deb822' load
 expect 2 'what to send' query
@@ -271,6 +271,43 @@ if start --data history --stores 1 --partitions 1 --retention 1500ms; then
         answers '"retention_ms":0' POST '/api/tables/retention?value=0s'
         until_status '"retention_ms":0,"watermark_ms":[1-9]'
         stop
+    fi
+fi
+
+# ---- checkpoints ----
+expect 2 'say what to restore' restore
+expect 1 'no checkpoint' restore --from history --data nowhere
+expect 1 'no node answers' checkpoint --address 127.0.0.1:1
+if start --data first --stores 2 --partitions 5; then
+    address=127.0.0.1:$port
+    "$cairn" bench --address "$address" --fill --keys 2000 --requests 1 --clients 2 --quiet >/dev/null
+    awk 'BEGIN { for (i = 0; i < 300; i++) printf "Package: p%d\nX: %d\nY: y\n\n", i, i }' >list
+    says '300 records' load --deb822 list --address "$address"
+    says 'OK' query --address "$address" SET before yes
+    says 'first/checkpoints/[0-9]+' checkpoint --address "$address"
+    checkpoint=$(cat out)
+    says 'OK' query --address "$address" SET after yes
+    says "${checkpoint##*/}" checkpoint list --address "$address"
+    says 'restored 2,301 keys in 6 partitions' restore --from "$checkpoint" --data second
+    expect 1 'not empty' restore --from "$checkpoint" --data second
+    # a damaged file is found: the checksums of all blocks are read
+    cp -r "$checkpoint" damaged
+    sst=$(ls damaged/engine-0/*.sst | head -1)
+    printf 'XXXXXXXX' | dd of="$sst" bs=1 seek=40 conv=notrunc 2>/dev/null
+    expect 1 'not restored' restore --from damaged --data third
+    [[ ! -e third/identity ]] && good || bad "a failed restore leaves no node"
+    old_cluster=$(http GET /status.json | grep -o '"cluster":"[0-9a-f]*"')
+    stop
+    if start --data second --partitions 9; then # what the catalog says counts
+        says '"yes"' query --address "$address" GET before
+        says 'nil' query --address "$address" GET after
+        says '2301' query --address "$address" DBSIZE
+        says '"299"' query --address "$address" HGET package:p299 X
+        says 'OK' query --address "$address" SET after too
+        [[ $(http GET /status.json | grep -o '"cluster":"[0-9a-f]*"') != "$old_cluster" ]] && good || bad "a restored cluster is a new one"
+        answers '"leaderless":0' GET /status.json
+        stop
+        start --data second && says '"too"' query --address "$address" GET after && stop
     fi
 fi
 

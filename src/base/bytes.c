@@ -82,11 +82,14 @@ void buf_deinit(struct buf *b)
     *b = (struct buf){0};
 }
 
+#define LARGE_BYTES (1u << 20)
+
 void buf_reserve(struct buf *b, size_t more)
 {
     if (b->cap - b->n >= more) return;
-    size_t cap = b->cap != 0 ? b->cap : 64;
+    size_t cap = b->cap != 0 ? b->cap : 64, need = b->n + more;
     while (cap - b->n < more) cap *= 2;
+    if (need > LARGE_BYTES) cap = MIN(cap, need + need / 8); /* of large ones little is left unused */
     b->p = mem_realloc(b->p, cap);
     b->cap = cap;
 }

@@ -51,6 +51,12 @@ void buf_put_bytes(struct buf *b, struct bytes s);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *b, size_t n); /* drops n bytes at the front; moves the rest */
 static inline void buf_clear(struct buf *b) { b->n = 0; }
+/* The same; and what is larger than `keep` goes back. */
+static inline void buf_clear_keep(struct buf *b, size_t keep)
+{
+    b->n = 0;
+    if (b->cap > keep) buf_deinit(b);
+}
 static inline struct bytes buf_view(const struct buf *b) { return (struct bytes){b->p, b->n}; }
 
 void buf_put_u8(struct buf *b, uint8_t v);

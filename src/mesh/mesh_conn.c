@@ -117,6 +117,11 @@ static bool on_hello(struct mesh_conn *c, struct mesh_frame *f)
     struct buf b = {0};
     if (f->kind != MESH_HELLO) return conn_refuse(c, MESH_REFUSED_FAULT, "the first frame is not a hello");
     enum status st = mesh_hello_decode(f->body, &c->hello, &err);
+    if (st == ST_OK && m->o.node_id == 0 && c->hello.lane != MESH_LANE_CALL) {
+        /* A node that is starting has no identity to compare yet: not a mismatch, which would keep the peer off for long. */
+        conn_end(c);
+        return false;
+    }
     if (st == ST_OK) {
         mesh_hello_of(m, c->hello.lane, 0, &mine);
         st = mesh_hello_check(&mine, &c->hello, env_stream_peer(c->stream), &err);

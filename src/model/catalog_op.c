@@ -138,6 +138,24 @@ static enum status read_node(struct change *c, uint64_t id, struct catalog_node 
     return catalog_get_node(&r, out) ? ST_OK : ST_CORRUPT;
 }
 
+/* Is a copy of some partition on the node still, if only to be removed? */
+static enum status holds_copies(struct change *c, uint64_t node_id, bool *out)
+{
+    *out = false;
+    for (uint64_t id = 1; id < c->head.next_partition; id++) {
+        struct catalog_partition p;
+        struct bytes value;
+        row_of_id(c, CATALOG_KIND_PARTITION, id);
+        enum status st = c->view->get(c->view->ctx, buf_view(&c->key), &value);
+        if (st == ST_NOT_FOUND) continue;
+        if (st != ST_OK) return st;
+        struct reader r = reader_of(value);
+        if (!catalog_get_partition(&r, &p)) return ST_CORRUPT;
+        for (size_t i = 0; i < p.count; i++) *out = *out || store_addr_node(p.replicas[i].store) == node_id;
+    }
+    return ST_OK;
+}
+
 static enum status malformed(struct change *c)
 {
     result_error(c->out, "ERR malformed catalog op");
@@ -217,7 +235,9 @@ static enum status run_join(struct change *c, struct reader *r)
             }
             continue;
         }
-        if (old.state == NODE_REMOVED) {
+        bool needed = false; /* a removed node is, until its groups have left it behind */
+        if (old.state == NODE_REMOVED && (st = holds_copies(c, id, &needed)) != ST_OK) return st;
+        if (old.state == NODE_REMOVED && !needed) {
             result_error(c->out, "DENIED node %llu was removed from this cluster: start it with an empty data directory",
                          (unsigned long long)id);
             return ST_OK;

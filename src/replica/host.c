@@ -29,8 +29,8 @@ void host_limits_default(struct host_limits *l)
                 .bytes_max = 256 << 20,
                 .batch_bytes_max = 8 << 20,
                 .reserve_bytes = 64 << 20},
-        .rows_bytes_max = 192 << 20,
-        .rows_dirty_bytes_max = 96 << 20,
+        .rows_bytes_max = 224 << 20,
+        .rows_dirty_bytes_max = 112 << 20,
         .write_rows = 512,
         .write_bytes = 512 << 10,
         .engine_cache_bytes = 32 << 20,
@@ -233,7 +233,7 @@ static void raise_limit(struct host *h)
 
 static void send_beat(struct host *h, const struct liveness_beat *b)
 {
-    buf_clear(&h->message);
+    buf_clear_keep(&h->message, HOST_BUFFER_KEEP);
     liveness_encode(b, &h->message);
     mesh_send(h->mesh, store_addr_node(b->to), store_addr_store(b->to), MESH_URGENT, MESH_BEAT, buf_view(&h->message));
 }
@@ -506,7 +506,7 @@ static void release_removed(struct host *h, uint64_t partition_id, const struct 
 {
     struct raft_message release;
     if (!raft_release_removed(m, &release)) return;
-    buf_clear(&h->message);
+    buf_clear_keep(&h->message, HOST_BUFFER_KEEP);
     buf_put_u64(&h->message, partition_id);
     raft_message_encode(&release, &h->message);
     send_frame(h, store_addr_node(release.to_store), store_addr_store(release.to_store), buf_view(&h->message));

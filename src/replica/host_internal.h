@@ -3,6 +3,8 @@
 #ifndef CAIRN_REPLICA_HOST_INTERNAL_H
 #define CAIRN_REPLICA_HOST_INTERNAL_H
 
+#define HOST_BUFFER_KEEP (1u << 20) /* bytes of a buffer that is used again; larger ones, of large values, go back */
+
 #include "base/map.h"
 #include "replica/host.h"
 #include "replica/stage.h"

@@ -125,7 +125,7 @@ static enum status run_ops(struct applying *a, const struct entry *e)
     a->ops = mem_alloc(count * sizeof *a->ops);
     a->ends = mem_alloc(count * sizeof *a->ends);
     hlc_t ts = e->ts;
-    buf_clear(a->results);
+    buf_clear_keep(a->results, HOST_BUFFER_KEEP);
     for (uint64_t i = 0; i < count; i++) {
         struct bytes encoded = reader_lp(&in);
         if (in.failed || !op_decode(encoded, &a->ops[i])) return ST_CORRUPT;

@@ -182,7 +182,7 @@ static bool propose_batch(struct replica *r)
     f->requests = mem_copy(r->batch_requests, r->batch_count * sizeof *f->requests);
     list_push_back(&r->flights, &f->link);
     h->stats.proposals += r->batch_count;
-    buf_clear(&r->batch);
+    buf_clear_keep(&r->batch, HOST_BUFFER_KEEP);
     r->batch_count = 0;
     r->batch_timestamps = 0;
     return true;

@@ -64,7 +64,7 @@ struct remote {
 static void answer(struct host *h, uint64_t node, uint16_t endpoint, const struct reply_head *p)
 {
     struct buf *b = &h->message;
-    buf_clear(b);
+    buf_clear_keep(b, HOST_BUFFER_KEEP);
     reply_encode(p, b);
     mesh_send(h->mesh, node, endpoint, p->result.n > 64 << 10 ? MESH_BULK : MESH_URGENT, MESH_REPLY, buf_view(b));
 }
@@ -106,7 +106,7 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
         p.status = ST_INVALID;
     } else if (r != NULL) {
         r->asked_lately = true;
-        buf_clear(&h->scratch);
+        buf_clear_keep(&h->scratch, HOST_BUFFER_KEEP);
         if (q.kind == REPLICA_READ && (op.flags & OP_READ) && replica_read_now(r, &op, &h->scratch)) {
             p.status = ST_OK;
             p.result = buf_view(&h->scratch);

@@ -19,6 +19,7 @@
 
 #define TICK_NS       (10 * NS_PER_MS)
 #define BACKOFF_MIN   (2 * NS_PER_MS)
+#define BODY_KEEP     (64u << 10)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
 #define SLOW_NS_PER_BYTE 100 /* 10 MB/s */
 
@@ -369,6 +370,7 @@ static void encode_op(struct flight *f)
     }
     buf_clear(&f->op);
     op_encode(&op, &f->op);
+    if (r->body.n > BODY_KEEP) buf_deinit(&r->body); /* a second copy of a large value is not kept */
 }
 
 static bool find_place(struct flight *f)

@@ -48,5 +48,5 @@ exec 9<>"/dev/tcp/$host/$port"
 get
 exec 9>&-
 most=$(((wrote > read_peak ? wrote : read_peak) - before))
-((most < 8 * size / 1024)) || fail "$((most >> 10)) MiB of memory for a value of $((size >> 20)) MiB"
+((most < 10 * size / 1024)) || fail "$((most >> 10)) MiB of memory for a value of $((size >> 20)) MiB"
 pass "$((size >> 20)) MiB written, read, kept; memory: $(((wrote - before) >> 10)) MiB more after the write, $(((read_peak - before) >> 10)) MiB after the read"
