@@ -112,7 +112,7 @@ expect 2 '--nodes: 0 is out of range.*1 to 64' local --nodes 0
 expect 2 'beyond 65535' local --nodes 3 --port 65534
 expect 2 'cairn node list.*cairn node remove' node
 expect 2 "'x' is not the id of a node" node remove x
-expect 2 'it is any or map' bench --route nearest
+expect 2 'it is any, map or leader' bench --route nearest
 expect 2 'needs a connection' bench --clients 1 --threads 2
 expect 2 'cairn load --deb822' load
 expect 2 'what to send' query
