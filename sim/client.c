@@ -139,6 +139,10 @@ static unsigned first_step(const struct client *c, struct buf *b)
         snprintf(arg, sizeof arg, "%" PRId64, LONG_BASE + r->arg);
         command(b, 4, "SETRANGE", text, "0", arg, NULL);
         return 1;
+    case SIM_LONG_FAR:
+        snprintf(arg, sizeof arg, "%" PRId64, LONG_BASE + r->arg);
+        command(b, 4, "SETRANGE", text, "65530", arg, NULL);
+        return 1;
     case SIM_LONG_APPEND:
         memset(chunk, 'x', SIM_LONG_CHUNK);
         chunk[SIM_LONG_CHUNK] = 0;
@@ -330,6 +334,7 @@ static void on_replies(struct client *c)
     case SIM_SET_XX:
     case SIM_RENAME: end_op(c, SIM_OK, first->is_number ? first->number : first->type != '_', CELL_ABSENT); break;
     case SIM_LONG_WRITE:
+    case SIM_LONG_FAR:
     case SIM_LONG_APPEND: end_op(c, SIM_OK, CELL_ABSENT, cell(first)); break;
     case SIM_LONG_READ: end_op(c, SIM_OK, number_of(cell(first)), CELL_ABSENT); break;
     default: end_op(c, SIM_OK, cell(first), CELL_ABSENT); break;
@@ -392,7 +397,7 @@ static void on_connected(struct env_stream *s, void *ctx, enum status st)
 /* ---- choosing an operation ---- */
 
 static bool is_hash(unsigned object) { return object % 3 == 0; }
-static bool is_long(unsigned object) { return object % 6 == 1; }
+static bool is_long(unsigned object) { return object % 12 == 1; }
 
 static bool choose(struct client *c)
 {
@@ -416,7 +421,7 @@ static bool choose(struct client *c)
     static const uint8_t weights[3][SIM_OP_COUNT] = {
         {30, 14, 4, 20, 6, 4, 8, 8, 6, 6, 5, 4, 3, 5, 4}, /* strings */
         {30, 14, 0, 36, 6, 0, 0, 8, 6, 8, 5},             /* hashes */
-        {[SIM_LONG_WRITE] = 20, [SIM_LONG_APPEND] = 12, [SIM_LONG_DELETE] = 1, [SIM_LONG_READ] = 20, [SIM_LONG_BOTH] = 12},
+        {[SIM_LONG_WRITE] = 20, [SIM_LONG_APPEND] = 12, [SIM_LONG_FAR] = 3, [SIM_LONG_DELETE] = 1, [SIM_LONG_READ] = 20, [SIM_LONG_BOTH] = 12},
     };
     const uint8_t *w = weights[c->op.hash ? 1 : is_long(c->op.object) ? 2 : 0];
     unsigned sum = 0, draw;

@@ -113,9 +113,6 @@ enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t
         /* Mostly past a few others; now and then long after all that it belonged to. */
         *out_delay_ns = rng_chance(&c->frame_rng, 20) ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
                                                       : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
-        /* A request comes once at most: that is what lets a gate say "not executed" of one that was refused (mesh invariant 1;
-         * TCP repeats nothing). Whatever else nodes send one another may come twice. */
-        if (fates[i] == MESH_REPEAT && f->kind == MESH_REQUEST) return MESH_PASS;
         c->counters.faults[FAULT_FRAME_DROP + i]++;
         return fates[i];
     }

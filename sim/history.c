@@ -16,7 +16,7 @@ const char *sim_op_name(enum sim_op op)
     static const char *const names[SIM_OP_COUNT] = {"read", "write",  "write-ttl", "incr",     "delete",
                                                     "getset", "cas", "incr-both", "read-both", "incr-float", "set-nx",
                                                     "set-xx", "set-nx-get", "rename", "copy", "long-write", "long-append",
-                                                    "long-delete", "long-read", "long-both"};
+                                                    "long-far", "long-delete", "long-read", "long-both"};
     return (unsigned)op < SIM_OP_COUNT ? names[op] : "?";
 }
 
@@ -94,6 +94,9 @@ bool sim_apply(const struct sim_record *r, struct sim_cells *c)
         if (c->b == CELL_ABSENT || c->b < SIM_LONG_NUMBER) c->b = SIM_LONG_NUMBER;
         return fits(r, r->b, c->b);
     case SIM_LONG_APPEND: c->b = plus(c->b, SIM_LONG_CHUNK); return fits(r, r->b, c->b);
+    case SIM_LONG_FAR:
+        if (c->b == CELL_ABSENT || c->b < SIM_LONG_FAR_END) c->b = SIM_LONG_FAR_END;
+        return fits(r, r->b, c->b);
     case SIM_LONG_DELETE: c->a = c->b = CELL_ABSENT; return fits(r, r->a, length != CELL_ABSENT);
     case SIM_LONG_READ: return fits(r, r->a, c->a);
     case SIM_LONG_BOTH: return fits(r, r->a, c->a) && fits(r, r->b, c->b);

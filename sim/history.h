@@ -37,13 +37,14 @@ enum sim_op {
     SIM_COPY,      /* b = a → 1; 0 if a is absent */
     SIM_LONG_WRITE, /* SETRANGE at 0: a = arg, b at least SIM_LONG_NUMBER → b */
     SIM_LONG_APPEND, /* b = b + SIM_LONG_CHUNK → b */
+    SIM_LONG_FAR,  /* SETRANGE of a number that lies in two pieces: b at least SIM_LONG_FAR_END → b */
     SIM_LONG_DELETE, /* both absent → 1 if it was there */
     SIM_LONG_READ, /* GETRANGE → a */
     SIM_LONG_BOTH, /* MULTI GETRANGE STRLEN EXEC → a, b */
     SIM_OP_COUNT
 };
 
-enum { SIM_LONG_NUMBER = 12, SIM_LONG_CHUNK = 5000 }; /* bytes */
+enum { SIM_LONG_NUMBER = 12, SIM_LONG_CHUNK = 1000, SIM_LONG_FAR_END = 65542 }; /* bytes */
 
 enum sim_outcome { SIM_OPEN, SIM_OK, SIM_UNKNOWN, SIM_FAILED };
 

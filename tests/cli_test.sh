@@ -274,6 +274,43 @@ if start --data history --stores 1 --partitions 1 --retention 1500ms; then
     fi
 fi
 
+# ---- checkpoints ----
+expect 2 'say what to restore' restore
+expect 1 'no checkpoint' restore --from history --data nowhere
+expect 1 'no node answers' checkpoint --address 127.0.0.1:1
+if start --data first --stores 2 --partitions 5; then
+    address=127.0.0.1:$port
+    "$cairn" bench --address "$address" --fill --keys 2000 --requests 1 --clients 2 --quiet >/dev/null
+    awk 'BEGIN { for (i = 0; i < 300; i++) printf "Package: p%d\nX: %d\nY: y\n\n", i, i }' >list
+    says '300 records' load --deb822 list --address "$address"
+    says 'OK' query --address "$address" SET before yes
+    says 'first/checkpoints/[0-9]+' checkpoint --address "$address"
+    checkpoint=$(cat out)
+    says 'OK' query --address "$address" SET after yes
+    says "${checkpoint##*/}" checkpoint list --address "$address"
+    says 'restored 2,301 keys in 6 partitions' restore --from "$checkpoint" --data second
+    expect 1 'not empty' restore --from "$checkpoint" --data second
+    # a damaged file is found: the checksums of all blocks are read
+    cp -r "$checkpoint" damaged
+    sst=$(ls damaged/engine-0/*.sst | head -1)
+    printf 'XXXXXXXX' | dd of="$sst" bs=1 seek=40 conv=notrunc 2>/dev/null
+    expect 1 'not restored' restore --from damaged --data third
+    [[ ! -e third/identity ]] && good || bad "a failed restore leaves no node"
+    old_cluster=$(http GET /status.json | grep -o '"cluster":"[0-9a-f]*"')
+    stop
+    if start --data second --partitions 9; then # what the catalog says counts
+        says '"yes"' query --address "$address" GET before
+        says 'nil' query --address "$address" GET after
+        says '2301' query --address "$address" DBSIZE
+        says '"299"' query --address "$address" HGET package:p299 X
+        says 'OK' query --address "$address" SET after too
+        [[ $(http GET /status.json | grep -o '"cluster":"[0-9a-f]*"') != "$old_cluster" ]] && good || bad "a restored cluster is a new one"
+        answers '"leaderless":0' GET /status.json
+        stop
+        start --data second && says '"too"' query --address "$address" GET after && stop
+    fi
+fi
+
 # ---- an op whose rows do not fit into memory together ----
 if start --data small --stores 1 --partitions 1 --rows-memory 4MiB --engine-cache 1MiB --engine-write-buffer 1MiB; then
     exec 9<>"/dev/tcp/127.0.0.1/$port"

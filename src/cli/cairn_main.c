@@ -29,6 +29,12 @@ static const struct cli_command commands[] = {
      "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was there "
      "before.",
      table_main, table_help},
+    {"checkpoint", "[list]  [--address HOST:PORT]", "makes a copy of a node's stores on its disk, or lists them",
+     "In DATA/checkpoints/, with hard links to files that never change: it costs little until they would have gone.",
+     checkpoint_main, checkpoint_help},
+    {"restore", "--from CHECKPOINT --data DIR", "makes the data directory of a new cluster from a checkpoint",
+     "Reads and checks every row. The new cluster has one node and its own id; others may join it.", restore_main,
+     restore_help},
     {"query", "[--address HOST:PORT] COMMAND [ARGUMENT …]", "sends one Redis command and prints its reply", NULL,
      query_main, query_help},
     {"load", "--deb822 FILE|- [--address HOST:PORT] [--prefix TEXT]", "loads records as hashes", NULL, load_main,

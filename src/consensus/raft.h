@@ -135,9 +135,10 @@ struct raft_options {
 
 /* What the disk held when the replica was opened.
  *
- * A new group: all its first members begin with the same state, as if restored from a snapshot: term = base_term = 1,
- * base_index = commit = applied = 1 and the first config. A replica that joins later begins with zeros and no config: the
- * leader's log does not reach back to index 1 for it, so it gets a snapshot, and with it the configuration. */
+ * A new group: several first members have to begin with the same state, as if restored from a snapshot (term = base_term =
+ * 1, base_index = commit = applied = 1 and the first config); a first member that is alone may begin with zeros and that
+ * config. A replica that joins later begins with zeros and no config: its leader gives it one, by the log from entry 1 or by a
+ * snapshot (docs/decisions/0006). */
 struct raft_state {
     uint64_t term, vote;
     uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */

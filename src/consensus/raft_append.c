@@ -68,9 +68,15 @@ bool raft_peer_settled(const struct raft *r, const struct raft_peer *p)
            !p->busy && (!voter || fortified(r, p)) && (!voter || r->read_count == 0 || p->read_seq >= r->read_seq);
 }
 
+/* Large entries take their time: a probe would overtake them, and its answer have them sent once more. 10 MB/s. */
+static uint64_t on_the_way_ns(uint64_t bytes)
+{
+    return (bytes >> 20) * 100 * NS_PER_MS;
+}
+
 void raft_peer_arm(struct raft *r, struct raft_peer *p)
 {
-    p->timer_ns = raft_peer_settled(r, p) ? NEVER : r->now_ns + p->backoff_ns;
+    p->timer_ns = raft_peer_settled(r, p) ? NEVER : r->now_ns + p->backoff_ns + on_the_way_ns(p->inflight_bytes);
 }
 
 /* ---- the leader sends ---- */
@@ -109,10 +115,11 @@ static void send_append(struct raft *r, struct raft_peer *p, struct entry *const
     if (p->state == PEER_PROBE) {
         p->probe_sent = true;
         raft_peer_arm(r, p);
+        if (p->timer_ns != NEVER) p->timer_ns += on_the_way_ns(bytes);
     } else if (count != 0) {
         inflight_push(p, last, bytes);
         p->next = last + 1;
-        if (p->timer_ns == NEVER) raft_peer_arm(r, p);
+        if (p->timer_ns == NEVER || on_the_way_ns(bytes) != 0) raft_peer_arm(r, p);
     }
 }
 

@@ -394,6 +394,60 @@ void catalog_row(struct buf *out, enum catalog_kind kind, struct bytes id)
     row_head_at(out, TABLE_CATALOG, 0, kind, id);
 }
 
+struct rows_out {
+    struct buf key, value;
+    void (*each)(void *ctx, struct bytes row, struct bytes value);
+    void *ctx;
+};
+
+static struct buf *rows_next(struct rows_out *o, enum catalog_kind kind, struct bytes id)
+{
+    buf_clear(&o->key);
+    buf_clear(&o->value);
+    catalog_row(&o->key, kind, id);
+    return &o->value;
+}
+
+static struct buf *rows_next_number(struct rows_out *o, enum catalog_kind kind, uint64_t id)
+{
+    uint8_t be[8];
+    for (int i = 0; i < 8; i++) be[i] = (uint8_t)(id >> (56 - 8 * i));
+    return rows_next(o, kind, bytes_of(be, 8));
+}
+
+static void rows_give(struct rows_out *o)
+{
+    o->each(o->ctx, buf_view(&o->key), buf_view(&o->value));
+}
+
+void catalog_rows(const struct catalog *c, void (*each)(void *ctx, struct bytes row, struct bytes value), void *ctx)
+{
+    struct rows_out o = {.each = each, .ctx = ctx};
+    catalog_put_head(c, rows_next_number(&o, CATALOG_KIND_HEAD, 0));
+    rows_give(&o);
+    for (size_t i = 0; i < c->node_count; i++) {
+        catalog_put_node(&c->nodes[i], rows_next_number(&o, CATALOG_KIND_NODE, c->nodes[i].id));
+        rows_give(&o);
+    }
+    for (size_t i = 0; i < c->table_count; i++) {
+        catalog_put_table(&c->tables[i], rows_next_number(&o, CATALOG_KIND_TABLE, c->tables[i].id));
+        rows_give(&o);
+        if (c->tables[i].retention_epoch == 0) continue;
+        catalog_put_retention(&c->tables[i], rows_next_number(&o, CATALOG_KIND_RETENTION, c->tables[i].id));
+        rows_give(&o);
+    }
+    for (size_t i = 0; i < c->partition_count; i++) {
+        catalog_put_partition(&c->partitions[i], rows_next_number(&o, CATALOG_KIND_PARTITION, c->partitions[i].id));
+        rows_give(&o);
+    }
+    for (size_t i = 0; i < c->setting_count; i++) {
+        catalog_put_setting(&c->settings[i], rows_next(&o, CATALOG_KIND_SETTING, bytes_str(c->settings[i].name)));
+        rows_give(&o);
+    }
+    buf_deinit(&o.key);
+    buf_deinit(&o.value);
+}
+
 void catalog_range(struct buf *lo, struct buf *hi) { row_range(lo, hi, TABLE_CATALOG, 0, SLOTS); }
 
 enum status catalog_load_row(struct catalog *c, struct bytes row_key, struct bytes value)

@@ -104,6 +104,8 @@ void catalog_encode(const struct catalog *c, uint64_t since, struct buf *out);
 enum status catalog_merge(struct catalog *c, struct bytes delta);
 /* One row of the model into c (for reading the applied rows). */
 enum status catalog_load_row(struct catalog *c, struct bytes row_key, struct bytes value);
+/* All rows of a catalog, in no order: what catalog_load_row reads. Borrowed for the call. */
+void catalog_rows(const struct catalog *c, void (*each)(void *ctx, struct bytes row, struct bytes value), void *ctx);
 /* The range of the catalog's rows. */
 void catalog_range(struct buf *lo, struct buf *hi);
 

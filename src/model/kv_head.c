@@ -11,7 +11,8 @@
 
 #define HEAD_HAS_EXPIRY 1
 #define HEAD_FIXED_MAX  34 /* all but a string's bytes */
-_Static_assert(HEAD_FIXED_MAX <= OP_FRONT_BYTES, "kv_open_front needs all of it");
+#define HEAD_STRING_MAX 18 /* of these, before a string's bytes */
+_Static_assert(HEAD_STRING_MAX <= OP_FRONT_BYTES && HEAD_FIXED_MAX <= OP_WHOLE_BYTES, "kv_open_front needs them");
 
 bool kv_head_decode(struct bytes value, struct kv_head *out)
 {

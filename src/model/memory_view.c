@@ -37,7 +37,7 @@ static enum status memory_get(void *ctx, struct bytes row, struct bytes *out)
 static enum status memory_get_front(void *ctx, struct bytes row, struct bytes *out)
 {
     enum status st = memory_get(ctx, row, out);
-    if (st == ST_OK) out->n = MIN(out->n, OP_FRONT_BYTES);
+    if (st == ST_OK && out->n > OP_WHOLE_BYTES) out->n = OP_FRONT_BYTES;
     return st;
 }
 

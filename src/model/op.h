@@ -62,7 +62,8 @@ struct op_counters {
     hlc_t watermark;
 };
 
-#define OP_FRONT_BYTES 40
+#define OP_FRONT_BYTES 24
+#define OP_WHOLE_BYTES 64
 
 /* A partition's rows, as an op sees them. Writes go to the entry's overlay: later reads of the same entry see them, and all
  * are dropped if the op ends ST_NOT_READY (it is then run again once the row is in memory). */
@@ -76,8 +77,8 @@ struct op_view {
     struct op_counters *counters;
     /* ST_OK, ST_NOT_FOUND, ST_NOT_READY, or a fault of this replica (ST_CORRUPT, ST_IO). Borrowed until the next call. */
     enum status (*get)(void *ctx, struct bytes row, struct bytes *out);
-    /* As get, but only the first OP_FRONT_BYTES of the value are sure to be there: for ops that ask what a row is, not what
-     * it holds. Costs less where only the front is in memory. */
+    /* As get, but of a value of more than OP_WHOLE_BYTES only the first OP_FRONT_BYTES are sure to be there: for ops that ask
+     * what a row is, not what it holds. Costs less where only the front is in memory. */
     enum status (*get_front)(void *ctx, struct bytes row, struct bytes *out);
     /* Rows of [lo, hi), reversed if asked, until each returns false. each must not call the view. */
     enum status (*scan)(void *ctx, struct bytes lo, struct bytes hi, bool reverse,

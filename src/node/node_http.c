@@ -6,6 +6,7 @@
  * GET  /status.json
  * POST /api/nodes/remove?id=N
  * POST /api/tables/retention?value=TIME   of the default table
+ * GET  /api/checkpoints, POST /api/checkpoints   lists them, makes one
  * GET  /api/settings, POST /api/settings?name=…&value=…
  * What changes something is refused if it may come from a web page of another site (http_guard.h).
  * Errors are {"error": "…"}: what is wrong and what to do. */
@@ -15,6 +16,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/result.h"
+#include "node/checkpoint.h"
 #include "node/node_pages.h"
 #include "node/settings.h"
 #include "table/place.h"
@@ -293,6 +295,109 @@ static void post_retention(struct shard *s, struct http_exchange *x, const struc
     gate_submit(s->gate, &c->request);
 }
 
+/* ---- checkpoints ---- */
+
+/* Travels: the shard that was asked → shard 0 → back. */
+struct checkpoint_request {
+    struct http_exchange *exchange;
+    struct shard *asker;
+    struct env_worker *worker; /* lists only */
+    struct env_job job;
+    struct checkpoint_list list;
+    enum status status;
+    char text[400], dir[600];
+};
+
+static void checkpoint_answer(struct shard *s, void *arg)
+{
+    struct checkpoint_request *c = arg;
+    if (s->gate == NULL) {
+        answer_error(c->exchange, 503, "the node is stopping");
+    } else if (c->status == ST_OK) {
+        struct buf body = {0};
+        struct json j = {&body, false};
+        json_begin_object(&j, NULL);
+        json_put_text(&j, "checkpoint", c->dir);
+        json_end_object(&j);
+        buf_put_u8(&body, '\n');
+        http_answer(c->exchange, 200, JSON_TYPE, buf_view(&body));
+        buf_deinit(&body);
+    } else {
+        answer_error(c->exchange, c->status == ST_BUSY ? 503 : c->status == ST_OVERLOADED ? 409 : 500, c->text);
+    }
+    mem_free(c);
+}
+
+static void checkpoint_made(void *ctx, enum status st, const char *dir, const char *text)
+{
+    struct checkpoint_request *c = ctx;
+    c->status = st;
+    snprintf(c->text, sizeof c->text, "no checkpoint was made: %.300s", text);
+    snprintf(c->dir, sizeof c->dir, "%s", dir);
+    node_on_shard(c->asker->node, c->asker->index, checkpoint_answer, c);
+}
+
+static void checkpoint_make(struct shard *s, void *arg)
+{
+    checkpoint_begin(s->node, checkpoint_made, arg);
+}
+
+static void post_checkpoint(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    struct checkpoint_request *c = mem_zalloc(sizeof *c);
+    c->exchange = x;
+    c->asker = s;
+    node_on_shard(s->node, 0, checkpoint_make, c);
+}
+
+static void list_run(struct env_job *job)
+{
+    struct checkpoint_request *c = CONTAINER_OF(job, struct checkpoint_request, job);
+    struct error err = {0};
+    c->status = checkpoint_find(c->asker->node->env, c->asker->node->dir, &c->list, &err);
+    memcpy(c->text, err.text, sizeof c->text);
+}
+
+static void list_answer(struct shard *s, void *arg)
+{
+    struct checkpoint_request *c = arg;
+    if (s->gate == NULL || c->status != ST_OK) {
+        answer_error(c->exchange, s->gate == NULL ? 503 : 500, s->gate == NULL ? "the node is stopping" : c->text);
+    } else {
+        struct buf body = {0};
+        struct json j = {&body, false};
+        json_begin_object(&j, NULL);
+        json_begin_array(&j, "checkpoints");
+        for (size_t i = 0; i < c->list.count; i++) json_put_text(&j, NULL, c->list.names[i]);
+        json_end_array(&j);
+        json_put_u64(&j, "half", c->list.half);
+        json_put_u64(&j, "max", CHECKPOINTS_MAX);
+        json_end_object(&j);
+        buf_put_u8(&body, '\n');
+        http_answer(c->exchange, 200, JSON_TYPE, buf_view(&body));
+        buf_deinit(&body);
+    }
+    env_worker_free(c->worker);
+    mem_free(c);
+}
+
+static void list_done(struct env_job *job)
+{
+    struct checkpoint_request *c = CONTAINER_OF(job, struct checkpoint_request, job);
+    node_on_shard(c->asker->node, c->asker->index, list_answer, c); /* not from within the worker that is to be freed */
+}
+
+static void get_checkpoints(struct shard *s, struct http_exchange *x, const struct http_request *r)
+{
+    struct checkpoint_request *c = mem_zalloc(sizeof *c);
+    c->exchange = x;
+    c->asker = s;
+    c->status = ST_STOPPED;
+    c->worker = env_worker_new(s->node->env, "list", 1);
+    c->job = (struct env_job){.run = list_run, .done = list_done};
+    env_worker_submit(c->worker, s->loop, &c->job);
+}
+
 /* ---- settings ---- */
 
 static void get_settings(struct shard *s, struct http_exchange *x, const struct http_request *r)
@@ -335,7 +440,8 @@ static const struct {
     {"/health", "GET", get_health},         {"/metrics", "GET", get_metrics},
     {"/status.json", "GET", get_status},    {"/api/nodes/remove", "POST", post_remove},
     {"/api/settings", "GET", get_settings}, {"/api/settings", "POST", post_settings},
-    {"/api/tables/retention", "POST", post_retention},
+    {"/api/tables/retention", "POST", post_retention}, {"/api/checkpoints", "POST", post_checkpoint},
+    {"/api/checkpoints", "GET", get_checkpoints},
 };
 
 static void not_allowed(struct http_exchange *x, struct bytes path)

@@ -63,6 +63,7 @@ struct node {
     struct catalog *ask_catalog;
     bool fenced;
     bool ready_told, init_proposed;
+    bool checkpointing; /* one is being made: shard 0's */
     _Atomic bool stopping; /* written by shard 0, read by all */
     unsigned opened, closed; /* shards; counted on shard 0 */
     unsigned shards_asked, shards_ready; /* whether they can serve: answers still to come, and those that were yes */

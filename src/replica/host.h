@@ -123,6 +123,10 @@ bool reply_decode(struct bytes in, struct reply_head *out);
 /* The rows of a replica as applied so far: index, hash and count. Blocking; for checks. */
 enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows, struct error *err);
 
+/* Makes a copy of the engine as it is now, all that was applied included, in a directory that must not exist. done runs once, on
+ * the loop, perhaps within the call. ST_BUSY: the engine refuses writes just now. */
+void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, enum status st, const struct error *err), void *ctx);
+
 bool host_failed(const struct host *h);
 const struct liveness *host_liveness(const struct host *h);
 

@@ -1,5 +1,7 @@
 /* host_flush.c - flushes the engine in the background, and gives up what the log then no longer needs.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
 #include "base/diag.h"
 #include "base/mem.h"
 #include "replica/host_internal.h"
@@ -114,4 +116,47 @@ void host_flush_if_due(struct host *h, uint64_t now)
     if (bytes >= h->limits.flush_bytes || (bytes > 0 && now > h->flushed_ns + h->limits.flush_ns) ||
         (log.bytes > h->limits.log.bytes_max / 2 && now > h->flushed_ns + NS_PER_S))
         start_flush(h);
+}
+
+/* ---- checkpoints ---- */
+
+struct checkpoint_job {
+    struct env_job job;
+    struct host *host;
+    char dir[700];
+    enum status status;
+    struct error err;
+    void (*done)(void *ctx, enum status st, const struct error *err);
+    void *ctx;
+};
+
+static void checkpoint_run(struct env_job *job)
+{
+    struct checkpoint_job *c = CONTAINER_OF(job, struct checkpoint_job, job);
+    c->status = engine_checkpoint(c->host->engine, c->dir, &c->err);
+}
+
+static void checkpoint_done(struct env_job *job)
+{
+    struct checkpoint_job *c = CONTAINER_OF(job, struct checkpoint_job, job);
+    if (c->status == ST_STOPPED) error_set(&c->err, ST_STOPPED, "the store is being closed");
+    c->done(c->ctx, c->status, &c->err);
+    mem_free(c);
+}
+
+void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, enum status st, const struct error *err), void *ctx)
+{
+    struct error err = {0};
+    enum status st = h->failed || h->closing ? error_set(&err, ST_STOPPED, "store %u has stopped", h->options.store) : ST_OK;
+    if (st == ST_OK) st = rows_flush(h->rows, &err);
+    if (st == ST_BUSY) error_set(&err, ST_BUSY, "the engine of store %u is too busy just now: try again", h->options.store);
+    if (st != ST_OK) {
+        done(ctx, st, &err);
+        return;
+    }
+    struct checkpoint_job *c = mem_zalloc(sizeof *c);
+    *c = (struct checkpoint_job){.host = h, .status = ST_STOPPED, .done = done, .ctx = ctx};
+    snprintf(c->dir, sizeof c->dir, "%s", dir);
+    c->job = (struct env_job){.run = checkpoint_run, .done = checkpoint_done};
+    env_worker_submit(h->worker, h->loop, &c->job);
 }

@@ -14,8 +14,13 @@ static void load_windows(struct host *h, struct replica *r)
     row_system(&hi, r->partition_id, SYSTEM_WINDOW + 1, BYTES_LIT(""));
     struct engine_iter *it = engine_iter_new(h->engine, NULL, buf_view(&lo), buf_view(&hi), ENGINE_DISK);
     for (engine_iter_first(it); engine_iter_valid(it); engine_iter_next(it)) {
-        struct bytes key = engine_iter_key(it);
-        if (key.n != lo.n + 8 || !windows_load(&r->windows, get_be64(key.p + lo.n), engine_iter_value(it)))
+        struct bytes key = engine_iter_key(it), row = engine_iter_value(it);
+        if (row.n >= 8 && get_u64(row.p) != r->windows.generation) {
+            /* Deleted after the ingest of a snapshot that had it no more; a crash came before the engine had flushed that. */
+            rows_delete(h->rows, key);
+            continue;
+        }
+        if (key.n != lo.n + 8 || row.n < 8 || !windows_load(&r->windows, get_be64(key.p + lo.n), bytes_of(row.p + 8, row.n - 8)))
             diag(DIAG_ERROR, "replica.window_damaged partition=%llu", (unsigned long long)r->partition_id);
     }
     engine_iter_free(it);
@@ -142,6 +147,7 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
         log_reset(h->log, r->replica_id, r->applied, r->applied_term);
         state.base_index = last = r->applied;
         state.base_term = r->applied_term;
+        if (on_disk == NULL) state.term = r->applied_term; /* restored from a checkpoint */
     }
     if (state.damaged) describe_damage(h, r, on_disk);
     if (state.damaged && (h->options.accept_loss == r->partition_id || h->options.accept_loss == ACCEPT_LOSS_ALL))

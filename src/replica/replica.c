@@ -27,6 +27,7 @@ void replica_encode_applied(const struct replica *r, struct buf *out)
     buf_put_u64(out, (uint64_t)r->counters.garbage);
     buf_put_u64(out, r->counters.last_delete);
     buf_put_u64(out, r->windows.forgotten);
+    buf_put_u64(out, r->windows.generation);
     if (history) {
         buf_put_u64(out, r->counters.retention_ms);
         buf_put_u64(out, r->counters.watermark);
@@ -49,6 +50,7 @@ bool replica_load_applied(struct replica *r, struct bytes row)
     r->counters.garbage = (int64_t)reader_u64(&in);
     r->counters.last_delete = reader_u64(&in);
     r->windows.forgotten = reader_u64(&in);
+    r->windows.generation = reader_u64(&in);
     r->counters.retention_ms = format == APPLIED_FORMAT_HISTORY ? reader_u64(&in) : 0;
     r->counters.watermark = format == APPLIED_FORMAT_HISTORY ? reader_u64(&in) : 0;
     r->last_ts = r->applied_ts;
@@ -62,6 +64,7 @@ static void put_window(struct replica *r, uint64_t session)
     struct buf key = {0}, id = {0}, value = {0};
     buf_put_be64(&id, session);
     row_system(&key, r->partition_id, SYSTEM_WINDOW, buf_view(&id));
+    buf_put_u64(&value, r->windows.generation);
     windows_encode(&r->windows, session, &value);
     rows_put(r->host->rows, buf_view(&key), buf_view(&value));
     buf_deinit(&key);

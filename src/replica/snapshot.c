@@ -367,6 +367,7 @@ static enum status add_windows(struct snapshot_receive *s)
         buf_clear(&row);
         buf_put_be64(&id, sessions[i]);
         row_system(&key, s->replica->partition_id, SYSTEM_WINDOW, buf_view(&id));
+        buf_put_u64(&row, s->index);
         windows_encode(&s->windows, sessions[i], &row);
         st = engine_ingest_add(s->ingest, buf_view(&key), buf_view(&row), &s->err);
     }
@@ -425,6 +426,7 @@ static void installed(struct snapshot_receive *s)
     }
     windows_deinit(&r->windows);
     r->windows = s->windows;
+    r->windows.generation = s->index;
     windows_init(&s->windows, h->limits.window_sessions_max);
     map_deinit(&r->windows_dirty);
     r->applied_dirty = false;
@@ -533,7 +535,7 @@ static void encode_new_applied(struct snapshot_receive *s)
                             .applied_term = s->term,
                             .applied_ts = s->ts,
                             .counters = s->counters,
-                            .windows = {.forgotten = s->windows.forgotten},
+                            .windows = {.forgotten = s->windows.forgotten, .generation = s->index},
                             .applied_config = s->config};
     replica_encode_applied(&as_of, &s->applied_row);
 }

@@ -7,6 +7,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
+_Static_assert(ROWS_FRONT_BYTES >= OP_FRONT_BYTES && ROWS_WHOLE_BYTES >= OP_WHOLE_BYTES, "what ops are promised");
+
 static enum status rows_base_get(void *ctx, struct bytes row, struct bytes *out) { return rows_get(ctx, row, out); }
 
 static enum status rows_base_get_front(void *ctx, struct bytes row, struct bytes *out)

@@ -28,6 +28,7 @@ struct windows {
     struct map sessions; /* session → struct window */
     uint32_t sessions_max;
     hlc_t forgotten; /* 0: nothing was */
+    uint64_t generation; /* the index of the snapshot that they came with; rows of another one are left over from before it */
 };
 
 enum window_answer {
@@ -51,7 +52,7 @@ void windows_undo(struct windows *w, uint64_t session, uint64_t sequence);
 void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts,
                     void (*forgot)(void *ctx, uint64_t session), void *ctx);
 
-/* A session's row. */
+/* A session's row, but for the generation before it. */
 void windows_encode(const struct windows *w, uint64_t session, struct buf *out);
 bool windows_load(struct windows *w, uint64_t session, struct bytes row); /* false: malformed */
 /* for (size_t i = 0; windows_each(w, &i, &session);) */

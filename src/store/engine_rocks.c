@@ -33,7 +33,7 @@ enum {
     READ_TIER_PERSISTED = 2,
     LOG_LEVEL_WARN = 2,
     BACKGROUND_JOBS_MAX = 2, /* one flush, one compaction */
-    L0_FILES_COMPACT = 4,    /* runs of rows that a read may have to look into … */
+    L0_FILES_COMPACT = 8,    /* runs of rows that a read may have to look into … */
     L0_FILES_SLOWDOWN = 16,  /* … before writes are refused at times … */
     L0_FILES_STOP = 24,      /* … and always */
     FILE_BYTES = 64 << 20,

@@ -25,7 +25,6 @@ enum {
     RANGE_COST = 64,  /* counted for a range deletion beside its keys */
     SHRINK_FACTOR = 4,
     SHRINK_BYTES = 1024,
-    CUT_FROM = 2 * ROWS_FRONT_BYTES, /* a shorter value is not worth cutting */
 };
 
 enum row_kind {
@@ -44,9 +43,9 @@ struct row {
     uint32_t key_n, value_n;
     uint32_t value_cap, inside_cap;
     uint8_t kind, status;
-    bool dirty, referenced;
-    bool cut;  /* the value is the front of a longer one */
-    bool cold; /* cut before others */
+    bool dirty : 1, referenced : 1;
+    bool cut : 1;  /* the value is the front of a longer one */
+    bool cold : 1; /* cut before others */
     uint8_t bytes[];
 };
 
@@ -218,7 +217,7 @@ static void cut_one(struct rows *r, struct row *w)
 {
     struct row **at = bucket(r, w->hash);
     while (*at != w) at = &(*at)->next;
-    ASSERT(!w->dirty && w->fetch == NULL && w->value_n > ROWS_FRONT_BYTES);
+    ASSERT(!w->dirty && w->fetch == NULL && w->value_n > ROWS_WHOLE_BYTES);
     struct row *n = mem_alloc(sizeof *n + w->key_n + ROWS_FRONT_BYTES);
     *n = (struct row){.next = w->next,
                       .hash = w->hash,
@@ -259,7 +258,7 @@ static void make_room(struct rows *r, uint64_t more)
             continue;
         }
         steps--;
-        if (w->kind == ROW_VALUE && !w->cut && w->value_n >= CUT_FROM) cut_one(r, w);
+        if (w->kind == ROW_VALUE && !w->cut && w->value_n > ROWS_WHOLE_BYTES) cut_one(r, w);
         else evict_one(r, w);
     }
 }

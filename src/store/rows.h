@@ -20,8 +20,9 @@ struct rows;
 /* Bounds on what is under way; beyond them ST_OVERLOADED. */
 #define ROWS_FETCHES_MAX 256  /* keys and ranges being read by workers */
 #define ROWS_WAITERS_MAX 8192 /* calls of rows_fetch whose done has not run */
-/* What stays of a row that was cut to save memory. */
-#define ROWS_FRONT_BYTES 40
+/* What stays of a value that was cut to save memory; one of ROWS_WHOLE_BYTES or less is never cut. */
+#define ROWS_FRONT_BYTES 24
+#define ROWS_WHOLE_BYTES 64
 
 /* Starts two worker threads for fetches. The engine must stay open until rows_free has returned. */
 struct rows *rows_new(struct env_loop *loop, struct engine *e, uint64_t bytes_max, uint64_t dirty_bytes_max);
@@ -35,7 +36,7 @@ void rows_set_before_flush(struct rows *r, void (*before_flush)(void *ctx), void
 
 /* ST_OK (borrowed until the next call on r), ST_NOT_FOUND, ST_NOT_READY (then fetch), ST_CORRUPT, ST_IO. */
 enum status rows_get(struct rows *r, struct bytes key, struct bytes *out);
-/* As rows_get, but the value may be cut to its first ROWS_FRONT_BYTES. Where memory is short, a row is cut before it is
+/* As rows_get, but a value of more than ROWS_WHOLE_BYTES may be cut to its first ROWS_FRONT_BYTES. Where memory is short, a row is cut before it is
  * evicted: a write that needs to know only what is there costs no engine read then. */
 enum status rows_get_front(struct rows *r, struct bytes key, struct bytes *out);
 void rows_put(struct rows *r, struct bytes key, struct bytes value);

@@ -254,6 +254,44 @@ static void clean_rows_are_evicted_and_hot_ones_stay(void **state)
     }
 }
 
+static void rows_are_cut_before_they_go_cold_ones_first(void **state)
+{
+    struct fixture *f = *state;
+    enum { ROWS = 200, MAX = ROWS * 450 };
+    reopen(f, 0, MAX, MAX);
+    uint8_t key[8], value[256];
+    struct bytes v;
+    unsigned done = 0;
+    for (uint64_t i = 0; i < 2 * ROWS; i++) { /* twice what there is room for; half of them cold */
+        put_be64(key, i);
+        memset(value, (int)i, sizeof value);
+        if (i % 2 != 0) rows_put_cold(f->r, bytes_of(key, 8), bytes_of(value, sizeof value));
+        else rows_put(f->r, bytes_of(key, 8), bytes_of(value, sizeof value));
+        flush(f);
+        assert_true(stats(f).bytes <= MAX + 450);
+    }
+    assert_true(stats(f).cuts > 0);
+    assert_int_equal(stats(f).evictions, 0);
+    all_cold = true; /* the engine has nothing in memory: what is found is the table's */
+    unsigned whole[2] = {0};
+    for (uint64_t i = 0; i < 2 * ROWS; i++) {
+        put_be64(key, i);
+        assert_int_equal(rows_get_front(f->r, bytes_of(key, 8), &v), ST_OK);
+        assert_true(v.n == sizeof value || v.n == ROWS_FRONT_BYTES);
+        for (size_t k = 0; k < v.n; k++) assert_int_equal(v.p[k], (uint8_t)i);
+        whole[i % 2] += v.n == sizeof value;
+    }
+    assert_true(whole[0] > 9 * ROWS / 10 && whole[1] < ROWS / 2);
+    put_be64(key, 1);
+    assert_int_equal(rows_get(f->r, bytes_of(key, 8), &v), ST_NOT_READY); /* the rest of it has to be fetched */
+    assert_int_equal(rows_fetch(f->r, bytes_of(key, 8), count_done, &done), ST_OK);
+    test_run_all(f->t);
+    assert_int_equal(done, 1);
+    assert_int_equal(rows_get(f->r, bytes_of(key, 8), &v), ST_OK);
+    assert_int_equal(v.n, sizeof value);
+    all_cold = false;
+}
+
 static void dirty_rows_stay_while_the_engine_refuses(void **state)
 {
     struct fixture *f = *state;
@@ -585,7 +623,7 @@ static void a_range_deletion_keeps_its_place(void **state)
 
 enum { KEYS = 60 };
 struct model {
-    char value[KEYS][8]; /* "" is absent; keys are "00" … "59" */
+    char value[KEYS][128]; /* "" is absent; keys are "00" … "59" */
 };
 
 static void key_of(unsigned i, char key[12])
@@ -632,18 +670,21 @@ static void check_scan(struct fixture *f, const struct model *m, struct rng *rng
     }
 }
 
-static void check_get(struct fixture *f, const struct model *m, unsigned i, unsigned *done)
+static void check_get(struct fixture *f, const struct model *m, unsigned i, bool front, unsigned *done)
 {
     char key[12];
     struct bytes v;
     key_of(i, key);
-    enum status st = rows_get(f->r, s(key), &v);
+    enum status st = front ? rows_get_front(f->r, s(key), &v) : rows_get(f->r, s(key), &v);
     if (st == ST_NOT_READY) {
         fetch(f, key, done); /* its job runs some time later */
         return;
     }
     assert_int_equal(st, m->value[i][0] != 0 ? ST_OK : ST_NOT_FOUND);
-    if (st == ST_OK) assert_true(bytes_equal(v, s(m->value[i])));
+    if (st != ST_OK) return;
+    struct bytes want = s(m->value[i]);
+    if (front && want.n > ROWS_WHOLE_BYTES && v.n == ROWS_FRONT_BYTES) want.n = ROWS_FRONT_BYTES;
+    assert_true(bytes_equal(v, want));
 }
 
 static void random_operations_agree_with_a_model(void **state)
@@ -658,7 +699,8 @@ static void random_operations_agree_with_a_model(void **state)
         rng_init(&rng, seed);
         f->t = test_env_new(seed);
         f->seed = seed;
-        open_rows(f, 4000, 2000); /* room for some thirty rows */
+        open_rows(f, 5000, 2500); /* room for some thirty rows */
+        uint64_t cuts = 0;
         for (unsigned n = 0; n < 3000; n++) {
             unsigned i = (unsigned)rng_below(&rng, KEYS), j = (unsigned)rng_between(&rng, i, MIN(i + 9, KEYS - 1));
             char key[12], hi[12];
@@ -668,8 +710,9 @@ static void random_operations_agree_with_a_model(void **state)
             case 0:
             case 1:
             case 2:
-                snprintf(m.value[i], sizeof m.value[i], "%u", n);
-                put(f, key, m.value[i]);
+                snprintf(m.value[i], sizeof m.value[i], "%0*u", rng_chance(&rng, 2) ? 120 : 1, n);
+                if (rng_chance(&rng, 2)) rows_put_cold(f->r, s(key), s(m.value[i]));
+                else put(f, key, m.value[i]);
                 break;
             case 3:
                 m.value[i][0] = 0;
@@ -694,10 +737,12 @@ static void random_operations_agree_with_a_model(void **state)
             case 9:
                 if (rng_chance(&rng, 20)) assert_int_equal(engine_flush(f->e, NULL), ST_OK);
                 break;
-            default: check_get(f, &m, i, &done);
+            default: check_get(f, &m, i, rng_chance(&rng, 3), &done);
             }
         }
         test_run_all(f->t);
+        cuts += stats(f).cuts;
+        assert_true(cuts > 0);
         assert_int_equal(stats(f).fetches > 0, done > 0);
     }
 }
@@ -841,6 +886,7 @@ int main(void)
         TEST(values_grow_and_shrink_in_place),
         TEST(many_rows_are_found),
         TEST(clean_rows_are_evicted_and_hot_ones_stay),
+        TEST(rows_are_cut_before_they_go_cold_ones_first),
         TEST(dirty_rows_stay_while_the_engine_refuses),
         TEST(a_fetch_brings_the_row_for_all_who_asked),
         TEST(a_fetched_row_never_overwrites_a_newer_state),

@@ -243,7 +243,7 @@ struct peer_row {
 static void check_peers(int open)
 {
     static char answer[ANSWER_MAX];
-    static const struct mesh_hello good = {.format = MESH_FORMAT, .lane = 0, .from_node = 2, .shard_count = 1};
+    static const struct mesh_hello good = {.format = MESH_FORMAT, .lane = 0, .from_node = 2, .shard_count = 1, .semantics_oldest = 1, .semantics_newest = 1};
     struct peer_row peers[] = {
         {"a peer of a newer protocol", "99", good},
         {"a peer of another cluster", "cluster", good},
