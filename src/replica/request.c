@@ -104,6 +104,7 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
     uint16_t endpoint = (uint16_t)(MESH_SHARD + f->from_shard);
     struct replica *r = host_replica(h, q.partition_id);
     struct op op;
+    struct replica_info info;
     if (r != NULL && q.kind != REPLICA_WAIT && !op_decode(q.op, &op)) {
         p.status = ST_INVALID;
     } else if (r != NULL) {
@@ -127,6 +128,11 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             buf_deinit(&m->op);
             mem_free(m);
             p.status = (uint8_t)st;
+            replica_info(r, &info);
+            if (info.lost) { /* nobody else can have it, and it won't come back by waiting */
+                p.status = ST_UNAVAILABLE;
+                p.result = bytes_str(info.lost_text);
+            }
         }
         p.leader = replica_leader_store(r);
     }

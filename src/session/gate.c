@@ -240,6 +240,12 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
         finish(f, ST_OVERLOADED, (struct bytes){0}, "the partition's queue is full: try again later");
         return;
     }
+    if (st == ST_UNAVAILABLE && result.n != 0 && !f->unknown) { /* the only copy is lost; the replica says how */
+        char why[300];
+        snprintf(why, sizeof why, "%.*s", (int)MIN(result.n, sizeof why - 1), (const char *)result.p);
+        finish(f, ST_UNAVAILABLE, (struct bytes){0}, why);
+        return;
+    }
     if (st == ST_INVALID) {
         finish(f, ST_INVALID, (struct bytes){0}, "the op is malformed");
         return;
