@@ -21,7 +21,7 @@
 #define BACKOFF_MIN   (2 * NS_PER_MS)
 #define BODY_KEEP     (64u << 10)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
-#define SLOW_NS_PER_BYTE 100 /* 10 MB/s */
+#define SLOW_NS_PER_BYTE 100 /* 10 MB/s: what a large request may take longer on each of its ways */
 
 enum flight_state {
     FLIGHT_NEW,
@@ -420,7 +420,7 @@ void gate_submit(struct gate *g, struct request *r)
     uint64_t now = env_now_ns(g->env);
     struct flight *f = flight_new(g);
     r->attempts = 0;
-    r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns);
+    r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns) + 2 * r->body.n * SLOW_NS_PER_BYTE;
     f->request = r;
     list_push_back(&g->all, &f->all);
     if (g->tick.due_ns == 0) env_timer_start(&g->tick, TICK_NS);
