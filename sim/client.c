@@ -36,7 +36,7 @@ struct client {
     struct env_stream *stream;
     bool connected, sent;
     struct buf in;
-    struct env_timer think, timeout;
+    struct env_timer think, timeout, watch;
     enum phase phase;
     struct sim_record op;
     size_t record;
@@ -52,7 +52,7 @@ struct sim_clients {
     struct rng rng;
     unsigned base, ops_in_set;
     int64_t value;
-    bool finishing;
+    bool finishing, own_weights;
     unsigned next_final, final_left;
     char finding[256];
     struct sim_client_counters counters;
@@ -85,7 +85,7 @@ static unsigned first_step(const struct client *c, struct buf *b)
     snprintf(second, sizeof second, "{o%u}b", r->object);
     snprintf(hash, sizeof hash, "{o%u}h", r->object);
     snprintf(arg, sizeof arg, "%" PRId64, r->arg);
-    snprintf(px, sizeof px, "%u", (unsigned)(200 + (r->arg & 1023)));
+    snprintf(px, sizeof px, "%" PRIu64, r->ttl_ms);
     switch ((enum sim_op)r->op) {
     case SIM_READ:
         if (r->hash) command(b, 3, "HGET", hash, "a", NULL, NULL);
@@ -120,6 +120,7 @@ static unsigned first_step(const struct client *c, struct buf *b)
         }
         command(b, 1, "EXEC", NULL, NULL, NULL, NULL);
         return 4;
+    case SIM_CLEAR: command(b, 2, "DEL", hash, NULL, NULL, NULL); return 1;
     case SIM_READ_BOTH:
         if (r->hash) command(b, 4, "HMGET", hash, "a", "b", NULL);
         else command(b, 3, "MGET", a, second, NULL, NULL);
@@ -196,12 +197,14 @@ static void think(struct client *c)
     struct sim_clients *all = c->all;
     c->phase = IDLE;
     uint64_t mean = all->finishing ? 20 * NS_PER_MS : all->options.think_ns;
+    if (!all->finishing && rng_chance(&all->rng, all->options.rest_one_in)) mean = all->options.rest_ns_max * 4 / 7;
     env_timer_start(&c->think, rng_between(&all->rng, mean / 4, mean * 7 / 4));
 }
 
 static void drop_connection(struct client *c)
 {
     if (c->stream != NULL) env_stream_close(c->stream);
+    env_timer_stop(&c->watch);
     c->stream = NULL;
     c->connected = false;
     buf_clear(&c->in);
@@ -240,6 +243,7 @@ static void send_second(struct client *c)
 {
     struct buf b = {0};
     c->phase = SECOND;
+    c->all->history->records[c->record].exec_ns = now(c);
     c->expected = 3;
     c->got = 0;
     second_step(c, &b);
@@ -280,7 +284,9 @@ static void on_replies(struct client *c)
     case SIM_CAS:
         c->op.a = cell(last);
         c->all->history->records[c->record].a = c->op.a;
-        send_second(c);
+        c->all->history->records[c->record].seen_ns = now(c);
+        if (c->all->options.watch_ns_max == 0) send_second(c);
+        else env_timer_start(&c->watch, rng_below(&c->all->rng, c->all->options.watch_ns_max));
         break;
     case SIM_READ_BOTH: end_op(c, SIM_OK, item_cell(first, 0), item_cell(first, 1)); break;
     default: end_op(c, SIM_OK, cell(first), CELL_ABSENT); break;
@@ -340,6 +346,12 @@ static void on_connected(struct env_stream *s, void *ctx, enum status st)
     if (c->phase == FIRST) send_first(c);
 }
 
+static void on_watch(struct env_timer *timer)
+{
+    struct client *c = CONTAINER_OF(timer, struct client, watch);
+    if (c->phase == FIRST && c->stream != NULL) send_second(c);
+}
+
 /* ---- choosing an operation ---- */
 
 static bool choose(struct client *c)
@@ -360,13 +372,20 @@ static bool choose(struct client *c)
     }
     c->op.object = all->base + (unsigned)rng_below(rng, all->options.objects);
     c->op.hash = c->op.object % 3 == 0;
-    static const uint8_t weights[SIM_OP_COUNT] = {30, 14, 4, 20, 6, 4, 8, 8, 6};
+    static const uint8_t usual[SIM_OP_COUNT] = {30, 14, 4, 20, 6, 4, 8, 8, 6, 3}, reads[SIM_OP_COUNT] = {8, [SIM_READ_BOTH] = 2};
+    const uint8_t *weights = all->own_weights ? all->options.weights : usual;
+    if (c->process < all->options.readers) weights = reads;
     unsigned sum = 0, draw;
     for (unsigned i = 0; i < SIM_OP_COUNT; i++) sum += weights[i];
     draw = (unsigned)rng_below(rng, sum);
     for (c->op.op = 0; draw >= weights[c->op.op]; c->op.op++) draw -= weights[c->op.op];
     if (c->op.hash && (c->op.op == SIM_WRITE_TTL || c->op.op == SIM_GETSET || c->op.op == SIM_CAS)) c->op.op = SIM_INCR;
-    c->op.arg = (all->value += 1000); /* room for increments, so that values tell where they come from */
+    if (!c->op.hash && c->op.op == SIM_CLEAR) c->op.op = SIM_DELETE;
+    if (c->op.op == SIM_WRITE_TTL) {
+        uint64_t lo = all->options.ttl_ms_min, hi = all->options.ttl_ms_max;
+        c->op.ttl_ms = hi != 0 ? rng_between(rng, lo, hi) : 200 + (uint64_t)((all->value + SIM_VALUE_STEP) & 1023);
+    }
+    c->op.arg = (all->value += SIM_VALUE_STEP);
     return true;
 }
 
@@ -383,6 +402,7 @@ static void start_op(struct client *c)
     if (c->stream != NULL && rng_chance(&all->rng, 50)) drop_connection(c); /* another node now and then */
     if (c->stream == NULL) {
         unsigned i = (unsigned)rng_below(&all->rng, *all->options.address_count);
+        if (all->options.at_home && !all->finishing && !rng_chance(&all->rng, 8)) i = c->process % *all->options.address_count;
         c->stream = env_connect(c->loop, all->options.addresses[i], &events, c, on_connected);
     } else if (c->connected) {
         send_first(c);
@@ -398,6 +418,7 @@ static void client_main(void *ctx, struct env *env, struct env_loop **loops, uns
     c->loop = loops[0];
     env_timer_init(c->loop, &c->think, on_think);
     env_timer_init(c->loop, &c->timeout, on_timeout);
+    env_timer_init(c->loop, &c->watch, on_watch);
     think(c);
 }
 
@@ -408,7 +429,8 @@ struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_op
     all->options = *options;
     all->history = h;
     all->clients = mem_zalloc(options->count * sizeof *all->clients);
-    all->value = 1000;
+    all->value = SIM_VALUE_STEP;
+    for (unsigned i = 0; i < SIM_OP_COUNT; i++) all->own_weights |= options->weights[i] != 0;
     rng_init(&all->rng, rng_next(world_rng(w)));
     for (unsigned i = 0; i < options->count; i++) {
         char host[16];

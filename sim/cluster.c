@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "sim/cluster_internal.h"
 #include "sim/heap.h"
+#include "sim/profile.h"
 #include "table/place.h"
 
 const char *sim_fault_name(enum sim_fault f)
@@ -193,9 +194,11 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     node_options_default(&c->base);
     c->base.partitions = options->partitions;
     if (options->small_limits) shrink_limits(c);
+    sim_profile_limits((enum sim_profile)options->profile, world_rng(w), &c->base.limits);
     sim_draw_frame_faults(c);
     for (unsigned i = 0; i < options->nodes; i++) cluster_add(c);
     c->corruptible = (unsigned)rng_below(world_rng(w), options->nodes);
+    c->moves = sim_moves_new(c);
     return c;
 }
 

@@ -52,6 +52,9 @@ struct sim_cluster_options {
     uint64_t fault_every_ns; /* on average; 0: none */
     uint32_t faults;         /* bits: which kinds may happen */
     bool small_limits;       /* limits shrunk at random */
+    unsigned profile;        /* enum sim_profile: sets limits */
+    unsigned moves;          /* MOVE_* */
+    bool repeats;            /* every other frame between nodes comes twice */
 };
 
 struct sim_cluster;

@@ -7,6 +7,7 @@
 #include "node/node_internal.h"
 #include "sim/cluster.h"
 #include "sim/disk.h"
+#include "sim/moves.h"
 #include "sim/net.h"
 
 struct sim_server {
@@ -28,6 +29,7 @@ struct sim_cluster {
     struct sim_server servers[SIM_NODES_MAX];
     char addresses[SIM_NODES_MAX][32];
     unsigned count;
+    struct sim_moves *moves;
     unsigned corruptible; /* the one node whose storage may be damaged */
     bool disturbing, planned;
     struct rng frame_rng;

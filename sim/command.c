@@ -15,13 +15,16 @@
 #include "sim/heap.h"
 #include "sim/history.h"
 #include "sim/net.h"
+#include "sim/profile.h"
 
 struct run_options {
     uint64_t seed;
     uint64_t seconds; /* of faults, virtual */
     unsigned nodes;   /* 0: drawn */
     uint32_t faults;
-    bool log;
+    bool profile_given;
+    enum sim_profile profile;
+    bool log, first;
     const char *history_path;
 };
 
@@ -33,7 +36,8 @@ struct totals {
 };
 
 static const char help[] =
-    "usage: cairn sim [--seed S] [--seeds N] [--seconds T] [--nodes N] [--faults LIST] [--log] [--history FILE]\n"
+    "usage: cairn sim [--seed S] [--seeds N] [--seconds T] [--nodes N] [--faults LIST] [--profile NAME]\n"
+    "                 [--first] [--log] [--history FILE]\n"
     "\n"
     "Runs whole clusters in virtual time, disturbs them, and checks that what clients were told is linearizable, that\n"
     "nothing acknowledged is lost or applied twice, that replicas agree, and that the cluster serves again after the faults.\n"
@@ -43,6 +47,8 @@ static const char help[] =
     "  --seconds T     virtual seconds of faults in each run (default 20)\n"
     "  --nodes N       nodes of the cluster, 1 to 9 (default: drawn from the seed)\n"
     "  --faults LIST   only these kinds, with commas (default: all); `none`; `--faults help` lists them\n"
+    "  --profile NAME  a kind of run: `none`, or one that makes certain bugs likely (default: drawn); `help` lists them\n"
+    "  --first         stop at the first seed that fails\n"
     "  --log           print what the nodes report, with virtual times\n"
     "  --history FILE  write what the clients did, one JSON object a line\n";
 
@@ -109,15 +115,17 @@ static void add_up(struct totals *t, struct sim_cluster *cluster, struct sim_cli
 }
 
 /* The checks that need the whole run. */
-static const char *judge(struct world *w, struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
+static const char *judge(bool clocks_right, struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
 {
     if (sim_clients_finding(clients) != NULL) return sim_clients_finding(clients);
     if (sim_cluster_finding(cluster) != NULL) return sim_cluster_finding(cluster);
     if (!history_check(h, stdout)) return "the history is not linearizable";
+    /* A leader that waits for its disk stamps, and reads, at a time that is behind by as much. */
+    if (clocks_right && !history_check_expiry(h, 4 * NS_PER_S, stdout)) return "an expired value was seen";
     return NULL;
 }
 
-static const char *run_cluster(struct world *w, const struct run_options *o, struct sim_cluster *cluster,
+static const char *run_cluster(struct world *w, const struct run_options *o, bool clocks_right, struct sim_cluster *cluster,
                                struct sim_clients *clients, struct history *h)
 {
     world_run(w, 2 * NS_PER_S);
@@ -130,7 +138,7 @@ static const char *run_cluster(struct world *w, const struct run_options *o, str
     if (!run_until_finished(w, clients, 60 * NS_PER_S)) return "the cluster did not serve all keys within 60 s after the faults ended";
     world_run(w, 2 * NS_PER_S);
     if (!sim_cluster_agrees(cluster, stdout)) return "replicas of a partition differ";
-    return judge(w, cluster, clients, h);
+    return judge(clocks_right, cluster, clients, h);
 }
 
 static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *out_trace)
@@ -150,19 +158,23 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
         .faults = o->faults,
         .small_limits = true,
     };
-    /* One copy of everything: damaged storage is beyond the budget. */
-    if (cluster_options.nodes < 3) cluster_options.faults &= ~(1u << FAULT_CORRUPTION);
-    struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
-    draw_disks(w, cluster_options.nodes);
     struct sim_clients_options client_options = {.count = 5,
-                                                 .addresses = sim_cluster_addresses(cluster),
-                                                 .address_count = sim_cluster_address_count(cluster),
                                                  .think_ns = 30 * NS_PER_MS,
                                                  .timeout_ns = 8 * NS_PER_S,
                                                  .objects = 6,
                                                  .ops_per_object = 60};
+    enum sim_profile profile = o->profile_given ? o->profile : sim_profile_of_seed(o->seed);
+    sim_profile_apply(profile, w, &cluster_options, &client_options);
+    if (o->nodes != 0) cluster_options.nodes = o->nodes;
+    /* One copy of everything: damaged storage is beyond the budget. */
+    if (cluster_options.nodes < 3) cluster_options.faults &= ~(1u << FAULT_CORRUPTION);
+    struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
+    draw_disks(w, cluster_options.nodes);
+    client_options.addresses = sim_cluster_addresses(cluster);
+    client_options.address_count = sim_cluster_address_count(cluster);
     struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
-    const char *violation = run_cluster(w, o, cluster, clients, &h);
+    bool clocks_right = !(cluster_options.faults & (1u << FAULT_CLOCK_JUMP | 1u << FAULT_CLOCK_DRIFT)) && profile != PROFILE_CLOCKS;
+    const char *violation = run_cluster(w, o, clocks_right, cluster, clients, &h);
     add_up(t, cluster, clients, w);
     t->runs++;
     t->real_s += real_now() - started;
@@ -174,8 +186,11 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     }
     if (violation != NULL) {
         t->failed++;
-        printf("VIOLATION seed=%" PRIu64 " nodes=%u: %s\n  replay: cairn sim --seed %" PRIu64 " --seconds %" PRIu64 " --log\n", o->seed,
-               cluster_options.nodes, violation, o->seed, o->seconds);
+        printf("VIOLATION seed=%" PRIu64 " nodes=%u profile=%s: %s\n  replay: cairn sim --seed %" PRIu64 " --seconds %" PRIu64, o->seed,
+               cluster_options.nodes, sim_profile_name(profile), violation, o->seed, o->seconds);
+        if (o->nodes != 0) printf(" --nodes %u", o->nodes);
+        if (o->profile_given) printf(" --profile %s", sim_profile_name(profile));
+        printf(" --log\n");
         fflush(stdout);
     }
     history_deinit(&h);
@@ -222,6 +237,15 @@ static bool parse_faults(const char *list, uint32_t *out)
     return true;
 }
 
+static bool parse_profile(const char *name, enum sim_profile *out)
+{
+    if (sim_profile_find(name, out)) return true;
+    printf("cairn sim: --profile: there is no '%s'; there are:", name);
+    for (unsigned i = 0; i < PROFILE_COUNT; i++) printf(" %s", sim_profile_name((enum sim_profile)i));
+    printf("\n");
+    return false;
+}
+
 static bool number(const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *out)
 {
     uint64_t v;
@@ -248,12 +272,17 @@ int sim_main(int argc, char **argv)
             o.log = true;
             continue;
         }
+        if (strcmp(argv[i], "--first") == 0) {
+            o.first = true;
+            continue;
+        }
         if (strcmp(argv[i], "--seed") == 0) ok = number("--seed", value, 0, UINT64_MAX, &o.seed);
         else if (strcmp(argv[i], "--seeds") == 0) ok = number("--seeds", value, 1, 1000000000, &seeds);
         else if (strcmp(argv[i], "--seconds") == 0) ok = number("--seconds", value, 1, 100000, &o.seconds);
         else if (strcmp(argv[i], "--nodes") == 0) ok = number("--nodes", value, 1, 9, &nodes);
         else if (strcmp(argv[i], "--history") == 0) o.history_path = value;
         else if (strcmp(argv[i], "--faults") == 0) ok = value != NULL && parse_faults(value, &o.faults);
+        else if (strcmp(argv[i], "--profile") == 0) ok = o.profile_given = value != NULL && parse_profile(value, &o.profile);
 #ifdef CAIRN_MUTATIONS
         else if (strcmp(argv[i], "--mutation") == 0) mutation_set(value);
 #endif
@@ -268,8 +297,9 @@ int sim_main(int argc, char **argv)
     struct totals t = {0};
     uint64_t trace = 0;
     for (uint64_t i = 0; i < seeds; i++) {
-        run_seed(&o, &t, &trace);
+        bool ok = run_seed(&o, &t, &trace);
         o.seed++;
+        if (!ok && o.first) break;
         if (seeds > 1 && (i + 1) % 20 == 0) {
             fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " seeds, %" PRIu64 " failed", i + 1, seeds, t.failed);
             if (i + 1 == seeds) fprintf(stderr, "\n");
@@ -277,12 +307,12 @@ int sim_main(int argc, char **argv)
     }
     print_totals(&t);
     /* A suite in which something never happened has not tested it. */
-    for (unsigned i = 0; i < FAULT_COUNT && seeds >= 100; i++)
+    for (unsigned i = 0; i < FAULT_COUNT && t.runs >= 100 && !o.profile_given; i++)
         if ((o.faults >> i & 1) && t.cluster.faults[i] == 0) {
             printf("VIOLATION: no %s happened in %" PRIu64 " seeds\n", sim_fault_name((enum sim_fault)i), seeds);
             t.failed++;
         }
-    if (seeds >= 100 && o.faults != 0 && (t.cluster.elections == 0 || t.cluster.snapshots_installed == 0 || t.clients.unknown == 0)) {
+    if (t.runs >= 100 && !o.profile_given && o.faults != 0 && (t.cluster.elections == 0 || t.cluster.snapshots_installed == 0 || t.clients.unknown == 0)) {
         printf("VIOLATION: elections, snapshots or unknown outcomes never happened\n");
         t.failed++;
     }

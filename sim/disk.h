@@ -48,6 +48,9 @@ enum status sim_disk_corrupt(struct sim_node *n, const char *path, uint64_t offs
 /* The same for a stored sector drawn from the driver's generator among files whose path contains `part` (NULL: all). */
 bool sim_disk_corrupt_one(struct sim_node *n, const char *part, char *out_path, size_t path_size, uint64_t *out_offset);
 
+/* The same for one of the last `last` stored sectors that hold something, of the last matching file (by name) that has one. */
+bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, char *out_path, size_t path_size, uint64_t *out_offset);
+
 uint64_t sim_disk_used(const struct sim_node *n);
 /* Sectors and names that a power loss now could take. */
 uint64_t sim_disk_in_doubt(const struct sim_node *n);

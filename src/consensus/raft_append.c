@@ -410,7 +410,7 @@ void raft_become_leader(struct raft *r)
     r->release_term = 0;
     r->release_ns = NEVER;
     r->read_seq = r->read_done_seq = 0;
-    r->floor = MAX(r->floor, liveness_limit(r->liveness, r->store));
+    r->floor = MAX(r->floor, liveness_vote_bound(r->liveness));
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_peer *p = &r->peers[i];
         p->state = PEER_PROBE;
