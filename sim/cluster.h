@@ -54,6 +54,7 @@ struct sim_cluster_options {
     bool small_limits;       /* limits shrunk at random */
     unsigned profile;        /* enum sim_profile: sets limits */
     unsigned moves;          /* MOVE_* */
+    struct sim_raft_trace *trace; /* NULL: none */
     bool repeats;            /* every other frame between nodes comes twice */
 };
 

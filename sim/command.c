@@ -16,6 +16,7 @@
 #include "sim/history.h"
 #include "sim/net.h"
 #include "sim/profile.h"
+#include "sim/raft_trace.h"
 
 struct run_options {
     uint64_t seed;
@@ -26,6 +27,8 @@ struct run_options {
     enum sim_profile profile;
     bool log, first;
     const char *history_path;
+    const char *trace_path;
+    uint64_t trace_partition;
 };
 
 struct totals {
@@ -50,7 +53,10 @@ static const char help[] =
     "  --profile NAME  a kind of run: `none`, or one that makes certain bugs likely (default: drawn); `help` lists them\n"
     "  --first         stop at the first seed that fails\n"
     "  --log           print what the nodes report, with virtual times\n"
-    "  --history FILE  write what the clients did, one JSON object a line\n";
+    "  --history FILE  write what the clients did, one JSON object a line\n"
+    "  --raft-trace FILE [--trace-partition P]\n"
+    "                  write what the rafts of partition P (default 2) do, from the moment when three nodes have settled, for etcd's\n"
+    "                  TLA+ specification (docs/raft-trace.md)\n";
 
 static double real_now(void)
 {
@@ -98,6 +104,16 @@ static bool run_until_finished(struct world *w, struct sim_clients *clients, uin
     uint64_t end = world_now_ns(w) + limit_ns;
     while (!sim_clients_finished(clients) && world_now_ns(w) < end) world_run(w, 50 * NS_PER_MS);
     return sim_clients_finished(clients);
+}
+
+/* Clients come when the trace has begun: it has to begin with the group at rest. */
+static bool begin_trace(struct world *w, struct sim_cluster *cluster, struct sim_raft_trace *t, unsigned voters)
+{
+    for (int i = 0; i < 600; i++) {
+        world_run(w, 100 * NS_PER_MS);
+        if (world_now_ns(w) > 5 * NS_PER_S && sim_raft_trace_begin(t, cluster, voters)) return true;
+    }
+    return false;
 }
 
 static void add_up(struct totals *t, struct sim_cluster *cluster, struct sim_clients *clients, struct world *w)
@@ -168,13 +184,28 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     if (o->nodes != 0) cluster_options.nodes = o->nodes;
     /* One copy of everything: damaged storage is beyond the budget. */
     if (cluster_options.nodes < 3) cluster_options.faults &= ~(1u << FAULT_CORRUPTION);
+    if (o->trace_path != NULL) {
+        cluster_options.nodes = 3;
+        cluster_options.trace = sim_raft_trace_new(o->trace_path, o->trace_partition);
+        if (cluster_options.trace == NULL) {
+            printf("cairn sim: --raft-trace: '%s' can't be written\n", o->trace_path);
+            exit(2);
+        }
+    }
     struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
     draw_disks(w, cluster_options.nodes);
+    bool traced = cluster_options.trace == NULL || begin_trace(w, cluster, cluster_options.trace, 3);
     client_options.addresses = sim_cluster_addresses(cluster);
     client_options.address_count = sim_cluster_address_count(cluster);
     struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
     bool clocks_right = !(cluster_options.faults & (1u << FAULT_CLOCK_JUMP | 1u << FAULT_CLOCK_DRIFT)) && profile != PROFILE_CLOCKS;
     const char *violation = run_cluster(w, o, clocks_right, cluster, clients, &h);
+    if (!traced && violation == NULL) violation = "the group did not come to rest on three nodes, so that there is no trace";
+    if (cluster_options.trace != NULL) {
+        const char *why = sim_raft_trace_ended(cluster_options.trace);
+        printf("raft trace: %" PRIu64 " lines%s%s\n", sim_raft_trace_lines(cluster_options.trace), why != NULL ? "; it ends where " : "",
+               why != NULL ? why : "");
+    }
     add_up(t, cluster, clients, w);
     t->runs++;
     t->real_s += real_now() - started;
@@ -194,6 +225,7 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
         fflush(stdout);
     }
     history_deinit(&h);
+    sim_raft_trace_free(cluster_options.trace);
     world_free(w);
     return violation == NULL;
 }
@@ -259,7 +291,7 @@ static bool number(const char *name, const char *text, uint64_t low, uint64_t hi
 
 int sim_main(int argc, char **argv)
 {
-    struct run_options o = {.seed = 1, .seconds = 20, .faults = UINT32_MAX >> (32 - FAULT_COUNT)};
+    struct run_options o = {.seed = 1, .seconds = 20, .faults = UINT32_MAX >> (32 - FAULT_COUNT), .trace_partition = 2};
     uint64_t seeds = 1, nodes = 0;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -282,6 +314,8 @@ int sim_main(int argc, char **argv)
         else if (strcmp(argv[i], "--nodes") == 0) ok = number("--nodes", value, 1, 9, &nodes);
         else if (strcmp(argv[i], "--history") == 0) o.history_path = value;
         else if (strcmp(argv[i], "--faults") == 0) ok = value != NULL && parse_faults(value, &o.faults);
+        else if (strcmp(argv[i], "--raft-trace") == 0) ok = (o.trace_path = value) != NULL;
+        else if (strcmp(argv[i], "--trace-partition") == 0) ok = number("--trace-partition", value, 1, UINT64_MAX, &o.trace_partition);
         else if (strcmp(argv[i], "--profile") == 0) ok = o.profile_given = value != NULL && parse_profile(value, &o.profile);
 #ifdef CAIRN_MUTATIONS
         else if (strcmp(argv[i], "--mutation") == 0) mutation_set(value);

@@ -130,7 +130,7 @@ static void slow_replies_cut(void *ctx)
 static void slow_replies(struct sim_moves *m)
 {
     if ((m->a = leader(m)) == NULL) return heal_and_rest(m);
-    uint64_t extra = between(m, 0, 200 * NS_PER_MS);
+    uint64_t extra = between(m, 100 * NS_PER_MS, 250 * NS_PER_MS);
     for (unsigned i = 0; i < count_of(m); i++)
         if (server(m, i) != m->a) net_slow(server(m, i)->machine, m->a->machine, extra, 1);
     later(m, between(m, 300 * NS_PER_MS, 900 * NS_PER_MS), slow_replies_cut);
@@ -243,13 +243,14 @@ static void churn_now(void *ctx)
     m->acting = false;
 }
 
-/* Nobody was elected for a while: everyone may. */
+/* Sees to it that it begins, and goes on where nobody can be elected. */
 static void churn_watch(void *ctx)
 {
     struct sim_moves *m = ctx;
     if (!m->on) return;
-    if (rng_chance(&m->rng, 3)) heal_all(m);
-    later(m, between(m, NS_PER_S, 4 * NS_PER_S), churn_watch);
+    if (!m->acting && rng_chance(&m->rng, 3)) heal_all(m);
+    else if (!m->acting && (m->a = leader(m)) != NULL) churn_now(m);
+    later(m, between(m, 2 * NS_PER_S, 5 * NS_PER_S), churn_watch);
 }
 
 /* ---- transfers, changes of members ---- */
@@ -328,8 +329,45 @@ static void power_all(void *ctx)
     later(m, between(m, 500 * NS_PER_MS, 3 * NS_PER_S), heal_and_rest);
 }
 
+static void power_end(void *ctx)
+{
+    struct sim_moves *m = ctx;
+    for (unsigned i = 0; i < count_of(m); i++) sim_disk_options(server(m, i)->machine)->slow_factor = 1;
+    heal_and_rest(m);
+}
+
+/* All but a leader lose power while their disks are slow, and come back without it. */
+static void power_followers(void *ctx)
+{
+    struct sim_moves *m = ctx;
+    if (!m->on) return;
+    each_other(m, m->a, cut);
+    for (unsigned i = 0; i < count_of(m); i++) {
+        struct sim_server *s = server(m, i);
+        if (s != m->a && !s->gone) crash(s, SIM_POWER_LOSS, between(m, NS_PER_MS, 100 * NS_PER_MS));
+    }
+    later(m, between(m, 2 * NS_PER_S, 3 * NS_PER_S), power_end);
+}
+
+/* Syncs fail everywhere: what they lost may be read again after a restart, but is on no disk. */
+static void power_failing(struct sim_moves *m)
+{
+    for (unsigned i = 0; i < count_of(m); i++) {
+        server(m, i)->storage_faults++;
+        sim_disk_fail(server(m, i)->machine, SIM_DISK_SYNC, 0, 1);
+    }
+    later(m, between(m, 3500 * NS_PER_MS, 6 * NS_PER_S), power_all);
+}
+
 static void power(struct sim_moves *m)
 {
+    unsigned drawn = (unsigned)rng_below(&m->rng, 3);
+    if (drawn == 0 && (m->a = leader(m)) != NULL) {
+        for (unsigned i = 0; i < count_of(m); i++)
+            if (server(m, i) != m->a) sim_disk_options(server(m, i)->machine)->slow_factor = between(m, 2, 20);
+        return later(m, between(m, 100 * NS_PER_MS, NS_PER_S), power_followers);
+    }
+    if (drawn == 1) return power_failing(m);
     for (unsigned i = 0; i < count_of(m); i++)
         if (!server(m, i)->gone) crash(server(m, i), SIM_KILL, between(m, NS_PER_MS, 20 * NS_PER_MS));
     later(m, between(m, 50 * NS_PER_MS, 2500 * NS_PER_MS), power_all);
@@ -363,6 +401,15 @@ static uint64_t field(const char *line, const char *name)
     return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
+/* What the catalog wants goes forward only. */
+static void check_change(struct sim_moves *m, const char *line)
+{
+    uint64_t epoch = field(line, " epoch="), was = field(line, " was=");
+    if (epoch >= was || m->cluster->finding[0] != 0) return;
+    snprintf(m->cluster->finding, sizeof m->cluster->finding, "partition %" PRIu64 " went back from the plan of epoch %" PRIu64 " to that of %" PRIu64,
+             field(line, " partition="), was, epoch);
+}
+
 /* Election safety: at most one leader a term (Raft paper, figure 3). */
 static void check_elected(struct sim_moves *m, const char *line)
 {
@@ -390,6 +437,7 @@ static void on_report(void *ctx, unsigned node, const char *line)
     struct sim_moves *m = ctx;
     bool role = strncmp(line, "raft.role group=", 16) == 0;
     if (role && (strstr(line, "why=elected") != NULL)) check_elected(m, line);
+    if (strncmp(line, "raft.change", 11) == 0) check_change(m, line);
     if (!m->on || m->acting || m->cluster->options.moves == 0) return;
     struct sim_server *s = NULL;
     for (unsigned i = 0; i < count_of(m); i++)
@@ -398,7 +446,8 @@ static void on_report(void *ctx, unsigned node, const char *line)
     unsigned moves = m->cluster->options.moves;
     bool meta = role && field(line, " group=") == PARTITION_META;
     if ((moves & MOVE_CHURN) && role && !meta && strstr(line, "why=elected") != NULL)
-        act_on(m, s, rng_chance(&m->rng, 4) ? between(m, 0, NS_PER_S) : between(m, 0, 10 * NS_PER_MS), churn_now);
+        act_on(m, s, rng_chance(&m->rng, 5) ? between(m, 0, NS_PER_S) : rng_chance(&m->rng, 2) ? 0 : between(m, 0, 12 * NS_PER_MS),
+               churn_now);
     if ((moves & MOVE_CUT_TRANSFERS) && role && !meta && strstr(line, "why=transfer_begun") != NULL)
         act_on(m, s, between(m, 0, 2 * NS_PER_MS), cut_transfer_now);
     if ((moves & MOVE_CUT_CHANGES) && strncmp(line, "raft.change", 11) == 0 && rng_chance(&m->rng, 2))

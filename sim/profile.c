@@ -38,7 +38,7 @@ static void busy_clients(struct sim_clients_options *o)
     o->think_ns = 8 * NS_PER_MS;
     o->timeout_ns = NS_PER_S;
     o->objects = 3;
-    o->ops_per_object = 400;
+    o->ops_per_object = 100; /* what the checker has to order grows steeply with the operations of one object */
     o->at_home = true;
     o->rest_one_in = 50;
     o->rest_ns_max = NS_PER_S;
@@ -59,8 +59,12 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
     switch (p) {
     case PROFILE_LEASES:
         busy_clients(k);
+        k->readers = 5;
+        k->think_ns = 5 * NS_PER_MS;
+        k->objects = 2;
         c->moves = MOVE_SLOW_REPLIES;
         c->nodes = 3;
+        c->partitions = 1;
         c->faults = only(c->faults, F(CUT_ONE_WAY) | F(ISOLATE) | F(SLOW_LINK) | F(CLOCK_DRIFT) | F(CLOCK_JUMP) | F(CUT_BOTH));
         break;
     case PROFILE_RESTARTS:
@@ -161,7 +165,7 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
         memcpy(k->weights, (uint8_t[SIM_OP_COUNT]){[SIM_WRITE] = 10, [SIM_INCR] = 5, [SIM_DELETE] = 20, [SIM_CAS] = 20, [SIM_WRITE_TTL] = 2},
                sizeof k->weights);
         k->objects = 2;
-        k->ops_per_object = 200;
+        k->ops_per_object = 120;
         k->think_ns = 5 * NS_PER_MS;
         k->watch_ns_max = 100 * NS_PER_MS;
         break;
@@ -183,6 +187,7 @@ void sim_profile_limits(enum sim_profile p, struct rng *rng, struct host_limits 
         l->apply_bytes_per_turn = 64;
         l->batch_ops_max = 1 + (uint32_t)rng_below(rng, 4);
         break;
+    case PROFILE_POWER: l->flush_ns = rng_chance(rng, 2) ? l->flush_ns : 20 * NS_PER_S; break;
     case PROFILE_DAMAGE: l->flush_ns = 20 * NS_PER_S; l->flush_bytes = 4 << 20; break;
     default: break;
     }

@@ -109,6 +109,7 @@ static void decide(struct raft *r)
     case LOST: /* the timer goes on: the next attempt comes when it would have come anyway */
         r->role = RAFT_FOLLOWER;
         raft_event(r, "vote_lost");
+        raft_trace(r, RAFT_TRACE_FOLLOWER, NULL);
         break;
     case WON:
         if (r->role == RAFT_PRE_CANDIDATE) {
@@ -148,6 +149,7 @@ void raft_vote_campaign(struct raft *r, bool pre, bool transfer)
     r->floor = liveness_vote_bound(r->liveness);
     raft_vote_timer(r, r->limits.election_ns, r->limits.election_ns);
     raft_event(r, transfer ? "transfer" : "campaign");
+    raft_trace(r, pre ? RAFT_TRACE_FOLLOWER : RAFT_TRACE_CANDIDATE, NULL);
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_peer *p = &r->peers[i];
         p->vote = p->id == r->id ? VOTE_GRANTED : VOTE_NONE;

@@ -340,6 +340,7 @@ static void on_tick(struct env_timer *timer)
 {
     struct host *h = CONTAINER_OF(timer, struct host, tick);
     uint64_t now = host_now(h);
+    h->ticked_ns = now;
     struct liveness_beat beats[32];
     struct replica *r;
     raise_limit(h);

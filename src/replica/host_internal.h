@@ -120,6 +120,7 @@ struct host {
     struct list after;
     struct env_task turn;
     struct env_timer tick;
+    uint64_t ticked_ns; /* when it last fired */
     unsigned held_back; /* replicas whose batch is */
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
