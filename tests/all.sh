@@ -52,6 +52,14 @@ as_regex() { paste -sd'|' | sed 's/^/^(/; s/$/)$/'; }
 tsan_tests() { TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build/tsan --output-on-failure -j "$jobs" -R "$(threaded | as_regex)"; }
 mutation_tests() { ctest --test-dir build/mutations --output-on-failure -j "$jobs" -R "$(mutated | as_regex)"; }
 sim_seeds() { build/cairn sim --seeds "${CAIRN_SIM_SEEDS:-300}"; }
+raft_traces() {
+    local seed files=()
+    for seed in 1 2 3 4 5 6; do
+        files+=("$logs/raft-trace-$seed.ndjson")
+        build/cairn sim --seed "$seed" --profile none --faults kill,cut --raft-trace "${files[-1]}" || return 1
+    done
+    tests/raft_trace_check.sh "${files[@]}"
+}
 client_tests() {
     build/cairn local --nodes 1 --port 7390 --dir build/test-clients --fresh >build/test-logs/clients-node.log 2>&1 &
     local cluster=$! code=0
@@ -68,7 +76,7 @@ client_tests() {
 step layers tests/check_layers.sh
 step build-release build release && {
     step cli tests/cli_test.sh build/cairn
-    build/cairn help sim >/dev/null 2>&1 && step sim sim_seeds
+    build/cairn help sim >/dev/null 2>&1 && step sim sim_seeds && step raft-trace raft_traces
     [[ -d tests/clients/node_modules ]] && step clients client_tests
     step faults env CI=true tests/faults/run.sh
 }
