@@ -91,7 +91,7 @@ struct raft_message {
     uint64_t read_seq;  /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
     uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
                          * snapshot: its store's boot count: from an older boot than support is given to, they are void */
-    hlc_t bound;        /* vote reply: the voter's durable HLC bound */
+    hlc_t bound;        /* vote reply: at or above every HLC limit that the voter acknowledged (liveness_vote_bound) */
     uint32_t entry_count;
     struct entry *const *entries;
 };
