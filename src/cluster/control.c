@@ -378,6 +378,17 @@ static void on_tick(struct env_timer *timer)
 enum status control_may_remove(struct control *c, uint64_t node_id, struct error *err)
 {
     struct plan_input in = {.catalog = c->catalog, .reports = &c->reports, .alive = alive, .ctx = c};
+    /* A partition without a leader may need every one of its voters: if all have logs in doubt, say. */
+    uint64_t now = env_now_ns(c->env);
+    for (size_t i = 0; i < c->catalog->partition_count; i++) {
+        const struct catalog_partition *q = &c->catalog->partitions[i];
+        const struct plan_report *r = map_get(&c->reports, q->id);
+        bool holds = false;
+        for (size_t k = 0; k < q->count; k++) holds = holds || store_addr_node(q->replicas[k].store) == node_id;
+        if (holds && (r == NULL || now - r->heard_ns > c->options.silent_ns))
+            return error_set(err, ST_DENIED, "partition %llu has no leader now, and may need node %llu to have one: ask again when it has",
+                             (unsigned long long)q->id, (unsigned long long)node_id);
+    }
     return plan_may_remove(&in, node_id, err);
 }
 

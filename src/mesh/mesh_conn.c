@@ -130,7 +130,9 @@ static bool on_hello(struct mesh_conn *c, struct mesh_frame *f)
         snprintf(at, sizeof at, "%s: ", env_stream_peer(c->stream));
         error_prefix(&err, st, "%s", at);
     }
-    if (st != ST_OK) return conn_refuse(c, st == ST_CORRUPT ? MESH_REFUSED_FAULT : MESH_REFUSED_MISMATCH, err.text);
+    /* A node that has no id yet, or does not say yet that it is back, may have it in a moment: the other is to try again soon. */
+    bool soon = st == ST_CORRUPT || m->o.node_id == 0;
+    if (st != ST_OK) return conn_refuse(c, soon ? MESH_REFUSED_FAULT : MESH_REFUSED_MISMATCH, err.text);
     char why[700];
     if (!mesh_admit(m, c->hello.from_node, &c->hello.lineage, env_stream_peer(c->stream), why, sizeof why))
         return conn_refuse(c, MESH_REFUSED_FENCED, why);

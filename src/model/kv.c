@@ -373,7 +373,7 @@ static void reads_garbage(struct reads_ctx *c, const struct op *op)
     struct reader r = reader_of(op->body);
     uint16_t slot = reader_u16(&r);
     uint64_t incarnation = reader_u64(&r);
-    if (r.failed || incarnation == UINT64_MAX) return;
+    if (r.failed || slot >= SLOTS || incarnation == UINT64_MAX) return; /* the op will be refused */
     buf_clear(&c->row);
     row_garbage(&c->row, c->view->table, slot, incarnation);
     c->each(c->ctx, buf_view(&c->row), (struct bytes){0}, false);
