@@ -37,7 +37,7 @@ struct client {
     struct env_stream *stream;
     bool connected, sent;
     struct buf in;
-    struct env_timer think, timeout;
+    struct env_timer think, timeout, watch;
     enum phase phase;
     struct sim_record op;
     size_t record;
@@ -53,7 +53,7 @@ struct sim_clients {
     struct rng rng;
     unsigned base, ops_in_set;
     int64_t value;
-    bool finishing;
+    bool finishing, own_weights;
     unsigned next_final, final_count, final_left; /* objects from 0 on */
     bool *final_done;
     char finding[256];
@@ -88,7 +88,7 @@ static unsigned first_step(const struct client *c, struct buf *b)
     snprintf(second, sizeof second, "{o%u}b", r->object);
     snprintf(hash, sizeof hash, "{o%u}h", r->object);
     snprintf(arg, sizeof arg, "%" PRId64, r->arg);
-    snprintf(px, sizeof px, "%u", (unsigned)(200 + (r->arg & 1023)));
+    snprintf(px, sizeof px, "%" PRIu64, r->ttl_ms);
     switch ((enum sim_op)r->op) {
     case SIM_READ:
         if (r->hash) command(b, 3, "HGET", hash, "a", NULL, NULL);
@@ -156,6 +156,7 @@ static unsigned first_step(const struct client *c, struct buf *b)
         command(b, 2, "STRLEN", text, NULL, NULL, NULL);
         command(b, 1, "EXEC", NULL, NULL, NULL, NULL);
         return 4;
+    case SIM_CLEAR: command(b, 2, "DEL", hash, NULL, NULL, NULL); return 1;
     case SIM_READ_BOTH:
         if (r->hash) command(b, 4, "HMGET", hash, "a", "b", NULL);
         else command(b, 3, "MGET", a, second, NULL, NULL);
@@ -234,12 +235,14 @@ static void think(struct client *c)
     struct sim_clients *all = c->all;
     c->phase = IDLE;
     uint64_t mean = all->finishing ? 20 * NS_PER_MS : all->options.think_ns;
+    if (!all->finishing && rng_chance(&all->rng, all->options.rest_one_in)) mean = all->options.rest_ns_max * 4 / 7;
     env_timer_start(&c->think, rng_between(&all->rng, mean / 4, mean * 7 / 4));
 }
 
 static void drop_connection(struct client *c)
 {
     if (c->stream != NULL) env_stream_close(c->stream);
+    env_timer_stop(&c->watch);
     c->stream = NULL;
     c->connected = false;
     buf_clear(&c->in);
@@ -281,6 +284,7 @@ static void send_second(struct client *c)
 {
     struct buf b = {0};
     c->phase = SECOND;
+    c->all->history->records[c->record].exec_ns = now(c);
     c->expected = 3;
     c->got = 0;
     second_step(c, &b);
@@ -327,7 +331,9 @@ static void on_replies(struct client *c)
     case SIM_CAS:
         c->op.a = cell(last);
         c->all->history->records[c->record].a = c->op.a;
-        send_second(c);
+        c->all->history->records[c->record].seen_ns = now(c);
+        if (c->all->options.watch_ns_max == 0) send_second(c);
+        else env_timer_start(&c->watch, rng_below(&c->all->rng, c->all->options.watch_ns_max));
         break;
     case SIM_READ_BOTH: end_op(c, SIM_OK, item_cell(first, 0), item_cell(first, 1)); break;
     case SIM_SET_NX:
@@ -394,10 +400,39 @@ static void on_connected(struct env_stream *s, void *ctx, enum status st)
     if (c->phase == FIRST) send_first(c);
 }
 
+static void on_watch(struct env_timer *timer)
+{
+    struct client *c = CONTAINER_OF(timer, struct client, watch);
+    if (c->phase == FIRST && c->stream != NULL) send_second(c);
+}
+
 /* ---- choosing an operation ---- */
 
 static bool is_hash(unsigned object) { return object % 3 == 0; }
-static bool is_long(unsigned object) { return object % 12 == 1; }
+/* Weights of one's own are of operations on the other two kinds. */
+static bool is_long(const struct sim_clients *all, unsigned object) { return !all->own_weights && object % 12 == 1; }
+
+static const uint8_t *weights_of(const struct client *c)
+{
+    static const uint8_t usual[3][SIM_OP_COUNT] = {
+        {30, 14, 4, 20, 6, 4, 8, 8, 6, 6, 5, 4, 3, 5, 4},       /* strings */
+        {30, 14, 0, 36, 6, 0, 0, 8, 6, 8, 5, [SIM_CLEAR] = 3}, /* hashes */
+        {[SIM_LONG_WRITE] = 20, [SIM_LONG_APPEND] = 12, [SIM_LONG_FAR] = 3, [SIM_LONG_DELETE] = 1, [SIM_LONG_READ] = 20, [SIM_LONG_BOTH] = 12},
+    };
+    static const uint8_t reads[2][SIM_OP_COUNT] = {{[SIM_READ] = 8, [SIM_READ_BOTH] = 2}, {[SIM_LONG_READ] = 8, [SIM_LONG_BOTH] = 2}};
+    const struct sim_clients *all = c->all;
+    bool text = is_long(all, c->op.object);
+    if (c->process < all->options.readers) return reads[text];
+    if (all->own_weights) return all->options.weights;
+    return usual[c->op.hash ? 1 : text ? 2 : 0];
+}
+
+/* Weights of one's own do not ask whether there is such an operation on this kind of object. */
+static void own_op(struct sim_record *r)
+{
+    if (r->hash && (r->op == SIM_WRITE_TTL || r->op == SIM_GETSET || r->op == SIM_CAS)) r->op = SIM_INCR;
+    if (!r->hash && r->op == SIM_CLEAR) r->op = SIM_DELETE;
+}
 
 static bool choose(struct client *c)
 {
@@ -409,7 +444,7 @@ static bool choose(struct client *c)
         do c->op.object = all->next_final++ % all->final_count;
         while (all->final_done[c->op.object]);
         c->op.hash = is_hash(c->op.object);
-        c->op.op = is_long(c->op.object) ? SIM_LONG_BOTH : SIM_READ_BOTH;
+        c->op.op = is_long(all, c->op.object) ? SIM_LONG_BOTH : SIM_READ_BOTH;
         return true;
     }
     if (++all->ops_in_set > all->options.ops_per_object * all->options.objects) {
@@ -418,17 +453,17 @@ static bool choose(struct client *c)
     }
     c->op.object = all->base + (unsigned)rng_below(rng, all->options.objects);
     c->op.hash = is_hash(c->op.object);
-    static const uint8_t weights[3][SIM_OP_COUNT] = {
-        {30, 14, 4, 20, 6, 4, 8, 8, 6, 6, 5, 4, 3, 5, 4}, /* strings */
-        {30, 14, 0, 36, 6, 0, 0, 8, 6, 8, 5},             /* hashes */
-        {[SIM_LONG_WRITE] = 20, [SIM_LONG_APPEND] = 12, [SIM_LONG_FAR] = 3, [SIM_LONG_DELETE] = 1, [SIM_LONG_READ] = 20, [SIM_LONG_BOTH] = 12},
-    };
-    const uint8_t *w = weights[c->op.hash ? 1 : is_long(c->op.object) ? 2 : 0];
+    const uint8_t *w = weights_of(c);
     unsigned sum = 0, draw;
     for (unsigned i = 0; i < SIM_OP_COUNT; i++) sum += w[i];
     draw = (unsigned)rng_below(rng, sum);
     for (c->op.op = 0; draw >= w[c->op.op]; c->op.op++) draw -= w[c->op.op];
-    c->op.arg = (all->value += 1000); /* room for increments, so that values tell where they come from */
+    if (all->own_weights) own_op(&c->op);
+    if (c->op.op == SIM_WRITE_TTL) {
+        uint64_t lo = all->options.ttl_ms_min, hi = all->options.ttl_ms_max;
+        c->op.ttl_ms = hi != 0 ? rng_between(rng, lo, hi) : 200 + (uint64_t)((all->value + SIM_VALUE_STEP) & 1023);
+    }
+    c->op.arg = (all->value += SIM_VALUE_STEP);
     return true;
 }
 
@@ -445,6 +480,7 @@ static void start_op(struct client *c)
     if (c->stream != NULL && rng_chance(&all->rng, 50)) drop_connection(c); /* another node now and then */
     if (c->stream == NULL) {
         unsigned i = (unsigned)rng_below(&all->rng, *all->options.address_count);
+        if (all->options.at_home && !all->finishing && !rng_chance(&all->rng, 8)) i = c->process % *all->options.address_count;
         c->stream = env_connect(c->loop, all->options.addresses[i], &events, c, on_connected);
     } else if (c->connected) {
         send_first(c);
@@ -460,6 +496,7 @@ static void client_main(void *ctx, struct env *env, struct env_loop **loops, uns
     c->loop = loops[0];
     env_timer_init(c->loop, &c->think, on_think);
     env_timer_init(c->loop, &c->timeout, on_timeout);
+    env_timer_init(c->loop, &c->watch, on_watch);
     think(c);
 }
 
@@ -470,7 +507,8 @@ struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_op
     all->options = *options;
     all->history = h;
     all->clients = mem_zalloc(options->count * sizeof *all->clients);
-    all->value = 1000;
+    all->value = SIM_VALUE_STEP;
+    for (unsigned i = 0; i < SIM_OP_COUNT; i++) all->own_weights |= options->weights[i] != 0;
     rng_init(&all->rng, rng_next(world_rng(w)));
     for (unsigned i = 0; i < options->count; i++) {
         char host[16];

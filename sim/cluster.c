@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "sim/cluster_internal.h"
 #include "sim/heap.h"
+#include "sim/profile.h"
+#include "sim/raft_trace.h"
 #include "table/place.h"
 
 const char *sim_fault_name(enum sim_fault f)
@@ -132,6 +134,10 @@ static void node_main(void *ctx, struct env *env, struct env_loop **loops, unsig
     o.failed = on_failed;
     o.stopped = on_stopped;
     o.frame_fate = sim_frame_fate;
+    if (s->cluster->options.trace != NULL) {
+        o.raft_trace = sim_raft_trace_event;
+        o.raft_trace_ctx = s->cluster->options.trace;
+    }
     o.ctx = s;
     o.stores = s->cluster->options.shards;
     enum status st = node_start(env, loops, (uint16_t)loop_count, &o, &s->node, &err);
@@ -270,11 +276,18 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     if (options->small_limits) shrink_limits(c);
     if (options->small_limits && rng_chance(world_rng(w), 2))
         c->base.retention_ns = (1 + rng_below(world_rng(w), 10)) * NS_PER_S;
+    sim_profile_limits((enum sim_profile)options->profile, world_rng(w), &c->base.limits);
+    if (options->trace != NULL) { /* no entry goes, so that nobody needs a snapshot */
+        struct host_limits *l = &c->base.limits;
+        l->flush_ns = 3600 * NS_PER_S;
+        l->flush_bytes = l->log.bytes_max = l->log.reserve_bytes = 64 << 20;
+    }
     sim_draw_frame_faults(c);
     for (unsigned i = 0; i < options->nodes; i++) cluster_add(c, NULL);
     admin_start(c);
     c->corruptible = (unsigned)rng_below(world_rng(w), options->nodes);
     if (c->base.retention_ns != 0) past_start(c);
+    c->moves = sim_moves_new(c);
     return c;
 }
 

@@ -59,6 +59,10 @@ struct sim_cluster_options {
     uint32_t faults;         /* bits: which kinds may happen */
     bool small_limits;       /* limits shrunk at random */
     bool beyond_budget;      /* damage will hit a quorum, or the only copy: who stops for it is not replaced */
+    unsigned profile;        /* enum sim_profile: sets limits */
+    unsigned moves;          /* MOVE_* */
+    struct sim_raft_trace *trace; /* NULL: none */
+    bool repeats;            /* every other frame between nodes comes twice */
 };
 
 struct sim_cluster;

@@ -7,6 +7,7 @@
 #include "node/node_internal.h"
 #include "sim/cluster.h"
 #include "sim/disk.h"
+#include "sim/moves.h"
 #include "sim/net.h"
 #include "wire/http/http.h"
 
@@ -53,6 +54,7 @@ struct sim_cluster {
     unsigned corruptible;          /* the one node whose storage may be damaged */
     bool mending;                  /* a node was lost, and not all copies are there again */
     struct sim_admin admin;
+    struct sim_moves *moves;
     bool disturbing, planned;
     struct rng frame_rng;
     uint64_t frame_one_in[3]; /* FAULT_FRAME_DROP …: of all frames, while faults happen; 0: none */

@@ -15,14 +15,20 @@
 #include "sim/heap.h"
 #include "sim/history.h"
 #include "sim/net.h"
+#include "sim/profile.h"
+#include "sim/raft_trace.h"
 
 struct run_options {
     uint64_t seed;
     uint64_t seconds; /* of faults, virtual */
     unsigned nodes;   /* 0: drawn */
     uint32_t faults;
-    bool log, beyond, quiet;
+    bool profile_given;
+    enum sim_profile profile;
+    bool log, first, beyond, quiet;
     const char *history_path;
+    const char *trace_path;
+    uint64_t trace_partition;
 };
 
 #define ALL_FAULTS (UINT32_MAX >> (32 - FAULT_COUNT))
@@ -37,8 +43,8 @@ struct totals {
 };
 
 static const char help[] =
-    "usage: cairn sim [--seed S] [--seeds N] [--seconds T] [--nodes N] [--faults LIST] [--log] [--history FILE]\n"
-    "                 [--beyond-budget]\n"
+    "usage: cairn sim [--seed S] [--seeds N] [--seconds T] [--nodes N] [--faults LIST] [--profile NAME]\n"
+    "                 [--beyond-budget] [--first] [--log] [--history FILE]\n"
     "\n"
     "Runs whole clusters in virtual time, disturbs them, and checks that what clients were told is linearizable, that\n"
     "nothing acknowledged is lost or applied twice, that replicas agree, and that the cluster serves again after the faults.\n"
@@ -50,8 +56,13 @@ static const char help[] =
     "  --faults LIST   only these kinds, with commas (default: all); `none`; `--faults help` lists them\n"
     "  --beyond-budget damage hits a quorum of copies, or the only one: the cluster need not serve, but it must say so and\n"
     "                  must not answer wrongly (twice the time of faults is run, and the damage comes in between)\n"
+    "  --profile NAME  a kind of run: `none`, or one that makes certain bugs likely (default: drawn); `help` lists them\n"
+    "  --first         stop at the first seed that fails\n"
     "  --log           print what the nodes report, with virtual times\n"
-    "  --history FILE  write what the clients did, one JSON object a line\n";
+    "  --history FILE  write what the clients did, one JSON object a line\n"
+    "  --raft-trace FILE [--trace-partition P]\n"
+    "                  write what the rafts of partition P (default 2) do, from the moment when three nodes have settled, for etcd's\n"
+    "                  TLA+ specification (docs/raft-trace.md)\n";
 
 static double real_now(void)
 {
@@ -112,6 +123,16 @@ static const char *run_until_whole(struct world *w, struct sim_cluster *c, uint6
     return whole ? NULL : line;
 }
 
+/* Clients come when the trace has begun: it has to begin with the group at rest. */
+static bool begin_trace(struct world *w, struct sim_cluster *cluster, struct sim_raft_trace *t, unsigned voters)
+{
+    for (int i = 0; i < 600; i++) {
+        world_run(w, 100 * NS_PER_MS);
+        if (world_now_ns(w) > 5 * NS_PER_S && sim_raft_trace_begin(t, cluster, voters)) return true;
+    }
+    return false;
+}
+
 static void add_up(struct totals *t, struct sim_cluster *cluster, struct sim_clients *clients, struct world *w)
 {
     struct sim_cluster_counters c;
@@ -127,15 +148,17 @@ static void add_up(struct totals *t, struct sim_cluster *cluster, struct sim_cli
 }
 
 /* The checks that need the whole run. */
-static const char *judge(struct world *w, struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
+static const char *judge(bool clocks_right, struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
 {
     if (sim_clients_finding(clients) != NULL) return sim_clients_finding(clients);
     if (sim_cluster_finding(cluster) != NULL) return sim_cluster_finding(cluster);
     if (!history_check(h, stdout)) return "the history is not linearizable";
+    /* A leader that waits for its disk stamps, and reads, at a time that is behind by as much. */
+    if (clocks_right && !history_check_expiry(h, 4 * NS_PER_S, stdout)) return "an expired value was seen";
     return NULL;
 }
 
-static const char *run_cluster(struct world *w, const struct run_options *o, struct sim_cluster *cluster,
+static const char *run_cluster(struct world *w, const struct run_options *o, bool clocks_right, struct sim_cluster *cluster,
                                struct sim_clients *clients, struct history *h)
 {
     world_run(w, 2 * NS_PER_S);
@@ -151,11 +174,11 @@ static const char *run_cluster(struct world *w, const struct run_options *o, str
     world_run(w, sim_cluster_revive_removed(cluster) != 0 ? 5 * NS_PER_S : 2 * NS_PER_S);
     sim_cluster_removed_ended(cluster);
     if (!sim_cluster_agrees(cluster, stdout)) return "replicas of a partition differ";
-    return judge(w, cluster, clients, h);
+    return judge(clocks_right, cluster, clients, h);
 }
 
 /* Damage that can't be mended: nobody needs to serve, but what is answered must be right, and somebody must say why. */
-static const char *run_beyond(struct world *w, const struct run_options *o, struct sim_cluster *cluster,
+static const char *run_beyond(struct world *w, const struct run_options *o, bool clocks_right, struct sim_cluster *cluster,
                               struct sim_clients *clients, struct history *h)
 {
     world_run(w, 2 * NS_PER_S);
@@ -171,7 +194,7 @@ static const char *run_beyond(struct world *w, const struct run_options *o, stru
     sim_cluster_count_beyond(cluster, served);
     if (!served && !sim_cluster_said(cluster)) return "after damage beyond the budget the cluster does not serve, and nobody says why";
     if (!sim_cluster_agrees(cluster, stdout)) return "replicas of a partition differ";
-    return judge(w, cluster, clients, h);
+    return judge(clocks_right, cluster, clients, h);
 }
 
 static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *out_trace)
@@ -192,19 +215,38 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
         .small_limits = true,
         .beyond_budget = o->beyond,
     };
-    /* One copy of everything: damaged storage is beyond the budget. */
-    if (cluster_options.nodes < 3 || o->beyond) cluster_options.faults &= ~DAMAGE_FAULTS;
-    struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
-    draw_disks(w, cluster_options.nodes);
     struct sim_clients_options client_options = {.count = 8,
-                                                 .addresses = sim_cluster_addresses(cluster),
-                                                 .address_count = sim_cluster_address_count(cluster),
                                                  .think_ns = 23 * NS_PER_MS,
                                                  .timeout_ns = 8 * NS_PER_S,
                                                  .objects = 8,
                                                  .ops_per_object = 60};
+    enum sim_profile profile = o->profile_given ? o->profile : o->beyond ? PROFILE_NONE : sim_profile_of_seed(o->seed);
+    sim_profile_apply(profile, w, &cluster_options, &client_options);
+    if (o->nodes != 0) cluster_options.nodes = o->nodes;
+    /* One copy of everything: damaged storage is beyond the budget. */
+    if (cluster_options.nodes < 3 || o->beyond) cluster_options.faults &= ~DAMAGE_FAULTS;
+    if (o->trace_path != NULL) {
+        cluster_options.nodes = 3;
+        cluster_options.trace = sim_raft_trace_new(o->trace_path, o->trace_partition);
+        if (cluster_options.trace == NULL) {
+            printf("cairn sim: --raft-trace: '%s' can't be written\n", o->trace_path);
+            exit(2);
+        }
+    }
+    struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
+    draw_disks(w, cluster_options.nodes);
+    bool traced = cluster_options.trace == NULL || begin_trace(w, cluster, cluster_options.trace, 3);
+    client_options.addresses = sim_cluster_addresses(cluster);
+    client_options.address_count = sim_cluster_address_count(cluster);
     struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
-    const char *violation = (o->beyond ? run_beyond : run_cluster)(w, o, cluster, clients, &h);
+    bool clocks_right = !(cluster_options.faults & (1u << FAULT_CLOCK_JUMP | 1u << FAULT_CLOCK_DRIFT)) && profile != PROFILE_CLOCKS;
+    const char *violation = (o->beyond ? run_beyond : run_cluster)(w, o, clocks_right, cluster, clients, &h);
+    if (!traced && violation == NULL) violation = "the group did not come to rest on three nodes, so that there is no trace";
+    if (cluster_options.trace != NULL) {
+        const char *why = sim_raft_trace_ended(cluster_options.trace);
+        printf("raft trace: %" PRIu64 " lines%s%s\n", sim_raft_trace_lines(cluster_options.trace), why != NULL ? "; it ends where " : "",
+               why != NULL ? why : "");
+    }
     add_up(t, cluster, clients, w);
     t->runs++;
     t->real_s += real_now() - started;
@@ -216,11 +258,15 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     }
     if (violation != NULL && !o->quiet) {
         t->failed++;
-        printf("VIOLATION seed=%" PRIu64 " nodes=%u: %s\n  replay: cairn sim --seed %" PRIu64 " --seconds %" PRIu64 "%s --log\n", o->seed,
-               cluster_options.nodes, violation, o->seed, o->seconds, o->beyond ? " --beyond-budget" : "");
+        printf("VIOLATION seed=%" PRIu64 " nodes=%u profile=%s: %s\n  replay: cairn sim --seed %" PRIu64 " --seconds %" PRIu64, o->seed,
+               cluster_options.nodes, sim_profile_name(profile), violation, o->seed, o->seconds);
+        if (o->nodes != 0) printf(" --nodes %u", o->nodes);
+        if (o->profile_given) printf(" --profile %s", sim_profile_name(profile));
+        printf("%s --log\n", o->beyond ? " --beyond-budget" : "");
         fflush(stdout);
     }
     history_deinit(&h);
+    sim_raft_trace_free(cluster_options.trace);
     world_free(w);
     return violation == NULL;
 }
@@ -233,7 +279,7 @@ static bool same_again(const struct run_options *o, uint64_t trace)
     uint64_t second;
     again.quiet = true;
     again.log = false;
-    again.history_path = NULL;
+    again.history_path = again.trace_path = NULL;
     run_seed(&again, &unused, &second);
     if (second == trace) return true;
     printf("VIOLATION seed=%" PRIu64 ": two runs differ: trace-hash %016" PRIx64 " and %016" PRIx64 "\n", o->seed, trace, second);
@@ -297,7 +343,7 @@ static uint64_t never_happened(const struct run_options *o, const struct totals 
         {"catalog fetched again", c->catalogs_fetched, 300, 1u << FAULT_CORRUPT_FILE},
     };
     uint64_t missing = 0;
-    if (seeds < 100) return 0;
+    if (t->runs < 100 || o->profile_given) return 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++) {
         if (!(o->faults >> i & 1) || c->faults[i] != 0 || (o->beyond && (DAMAGE_FAULTS >> i & 1))) continue;
         printf("VIOLATION: no %s happened in %" PRIu64 " seeds\n", sim_fault_name((enum sim_fault)i), seeds);
@@ -343,6 +389,15 @@ static bool parse_faults(const char *list, uint32_t *out)
     return true;
 }
 
+static bool parse_profile(const char *name, enum sim_profile *out)
+{
+    if (sim_profile_find(name, out)) return true;
+    printf("cairn sim: --profile: there is no '%s'; there are:", name);
+    for (unsigned i = 0; i < PROFILE_COUNT; i++) printf(" %s", sim_profile_name((enum sim_profile)i));
+    printf("\n");
+    return false;
+}
+
 static bool number(const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *out)
 {
     uint64_t v;
@@ -356,7 +411,7 @@ static bool number(const char *name, const char *text, uint64_t low, uint64_t hi
 
 int sim_main(int argc, char **argv)
 {
-    struct run_options o = {.seed = 1, .seconds = 20, .faults = ALL_FAULTS};
+    struct run_options o = {.seed = 1, .seconds = 20, .faults = ALL_FAULTS, .trace_partition = 2};
     uint64_t seeds = 1, nodes = 0;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -370,12 +425,19 @@ int sim_main(int argc, char **argv)
             o.beyond = o.beyond || argv[i][2] == 'b';
             continue;
         }
+        if (strcmp(argv[i], "--first") == 0) {
+            o.first = true;
+            continue;
+        }
         if (strcmp(argv[i], "--seed") == 0) ok = number("--seed", value, 0, UINT64_MAX, &o.seed);
         else if (strcmp(argv[i], "--seeds") == 0) ok = number("--seeds", value, 1, 1000000000, &seeds);
         else if (strcmp(argv[i], "--seconds") == 0) ok = number("--seconds", value, 1, 100000, &o.seconds);
         else if (strcmp(argv[i], "--nodes") == 0) ok = number("--nodes", value, 1, 9, &nodes);
         else if (strcmp(argv[i], "--history") == 0) o.history_path = value;
         else if (strcmp(argv[i], "--faults") == 0) ok = value != NULL && parse_faults(value, &o.faults);
+        else if (strcmp(argv[i], "--raft-trace") == 0) ok = (o.trace_path = value) != NULL;
+        else if (strcmp(argv[i], "--trace-partition") == 0) ok = number("--trace-partition", value, 1, UINT64_MAX, &o.trace_partition);
+        else if (strcmp(argv[i], "--profile") == 0) ok = o.profile_given = value != NULL && parse_profile(value, &o.profile);
 #ifdef CAIRN_MUTATIONS
         else if (strcmp(argv[i], "--mutation") == 0) mutation_set(value);
 #endif
@@ -386,13 +448,18 @@ int sim_main(int argc, char **argv)
         if (!ok) return 2;
         i++;
     }
+    if (o.beyond && o.profile_given) {
+        printf("cairn sim: --beyond-budget goes with no profile\n");
+        return 2;
+    }
     o.nodes = (unsigned)nodes;
     struct totals t = {0};
     uint64_t trace = 0;
     for (uint64_t i = 0; i < seeds; i++) {
-        run_seed(&o, &t, &trace);
-        if (seeds > 1 && i % 25 == 0) t.failed += !same_again(&o, trace);
+        bool ok = run_seed(&o, &t, &trace);
+        if (seeds > 1 && i % 25 == 0 && o.trace_path == NULL) t.failed += !same_again(&o, trace);
         o.seed++;
+        if (!ok && o.first) break;
         if (seeds > 1 && (i + 1) % 20 == 0) {
             fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " seeds, %" PRIu64 " failed", i + 1, seeds, t.failed);
             if (i + 1 == seeds) fprintf(stderr, "\n");

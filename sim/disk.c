@@ -1220,6 +1220,56 @@ void sim_disk_replace(struct sim_node *n)
     n->disk->options = options;
 }
 
+static bool sector_holds_something(struct inode *i, uint64_t sector)
+{
+    static const uint8_t zeros[SIM_SECTOR];
+    struct page *p = &i->pages[sector / PAGE_SECTORS];
+    if (!sector_stored(i, sector)) return false;
+    page_fill(i->disk, p);
+    return memcmp(p->data + sector % PAGE_SECTORS * SIM_SECTOR, zeros, sizeof zeros) != 0;
+}
+
+static void last_candidate(struct inode *dir, char *path, size_t n, const char *part, struct candidate *out)
+{
+    for (size_t k = 0; k < dir->entry_count; k++) {
+        struct inode *i = dir->entries[k].now;
+        size_t more = strlen(dir->entries[k].name) + 1;
+        if (i == NULL || n + more >= sizeof out->path) continue;
+        path[n] = '/';
+        memcpy(path + n + 1, dir->entries[k].name, more);
+        if (i->dir) {
+            last_candidate(i, path, n + more, part, out);
+        } else if (i->size != 0 && (part == NULL || strstr(path, part) != NULL) &&
+                   (out->inode == NULL || strcmp(path, out->path) > 0)) {
+            for (uint64_t s = 0; s < (i->size + SIM_SECTOR - 1) / SIM_SECTOR; s++) {
+                if (!sector_holds_something(i, s)) continue;
+                out->inode = i;
+                memcpy(out->path, path, n + more + 1);
+                break;
+            }
+        }
+        path[n] = '\0';
+    }
+}
+
+bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, char *out_path, size_t path_size, uint64_t *out_offset)
+{
+    struct world *w = n->world;
+    struct candidate found = {0};
+    char path[sizeof found.path] = "";
+    last_candidate(n->disk->root, path, 0, part, &found);
+    if (found.inode == NULL) return false;
+    uint64_t skip = rng_below(&w->rng_driver, last);
+    for (uint64_t s = (found.inode->size + SIM_SECTOR - 1) / SIM_SECTOR; s-- > 0;) {
+        if (!sector_holds_something(found.inode, s) || skip-- > 0) continue;
+        sector_corrupt(found.inode, s);
+        if (out_path != NULL) snprintf(out_path, path_size, "%s", found.path);
+        if (out_offset != NULL) *out_offset = s * SIM_SECTOR;
+        return true;
+    }
+    return false;
+}
+
 uint64_t sim_disk_used(const struct sim_node *n)
 {
     return n->disk->used_pages * PAGE_BYTES;

@@ -109,6 +109,7 @@ enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t
     if (!c->disturbing) return MESH_PASS;
     for (unsigned i = 0; i < ARRAY_COUNT(fates); i++) {
         bool burst = world_now_ns(c->world) < c->frame_burst_until_ns[i];
+        if (fates[i] == MESH_REPEAT && c->options.repeats) c->frame_one_in[i] = 2;
         if (!rng_chance(&c->frame_rng, burst ? c->frame_burst_one_in[i] : c->frame_one_in[i])) continue;
         /* Mostly past a few others; now and then long after all that it belonged to. */
         *out_delay_ns = rng_chance(&c->frame_rng, 20) ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
@@ -357,6 +358,8 @@ static void next_fault(void *ctx)
 void sim_cluster_disturb(struct sim_cluster *c, bool on)
 {
     c->disturbing = on;
+    if (on) sim_moves_begin(c->moves);
+    else sim_moves_end(c->moves);
     if (on && !c->planned && c->options.fault_every_ns != 0) {
         c->planned = true;
         after(c, c->options.fault_every_ns, next_fault, c);
@@ -366,7 +369,11 @@ void sim_cluster_disturb(struct sim_cluster *c, bool on)
 void sim_cluster_heal(struct sim_cluster *c)
 {
     c->disturbing = false;
+    sim_moves_end(c->moves);
     net_heal_all(c->world);
+    for (unsigned i = 0; i < c->count; i++)
+        for (unsigned k = 0; k < c->count; k++)
+            if (c->servers[i].machine != c->servers[k].machine) net_slow(c->servers[i].machine, c->servers[k].machine, 0, 0);
     for (unsigned i = 0; i < c->count; i++) {
         struct sim_server *s = &c->servers[i];
         sim_disk_fail(s->machine, SIM_DISK_SYNC, 0, 0);

@@ -16,7 +16,7 @@ const char *sim_op_name(enum sim_op op)
     static const char *const names[SIM_OP_COUNT] = {"read", "write",  "write-ttl", "incr",     "delete",
                                                     "getset", "cas", "incr-both", "read-both", "incr-float", "set-nx",
                                                     "set-xx", "set-nx-get", "rename", "copy", "long-write", "long-append",
-                                                    "long-far", "long-delete", "long-read", "long-both"};
+                                                    "long-far", "long-delete", "long-read", "long-both", "clear"};
     return (unsigned)op < SIM_OP_COUNT ? names[op] : "?";
 }
 
@@ -126,8 +126,39 @@ bool sim_apply(const struct sim_record *r, struct sim_cells *c)
         c->a = r->arg;
         c->may_vanish = false;
         return r->a == was; /* what it saw is known even if the outcome of EXEC is not */
+    case SIM_CLEAR: {
+        bool any = c->a != CELL_ABSENT || c->b != CELL_ABSENT;
+        *c = (struct sim_cells){CELL_ABSENT, CELL_ABSENT, false, false};
+        return fits(r, r->a, any);
+    }
     default: return false;
     }
+}
+
+/* Did it change cell a for sure? */
+static bool changed_a(const struct sim_record *r)
+{
+    switch ((enum sim_op)r->op) {
+    case SIM_READ:
+    case SIM_READ_BOTH:
+    case SIM_COPY: return false;
+    case SIM_DELETE:
+    case SIM_SET_NX:
+    case SIM_SET_XX:
+    case SIM_RENAME: return r->outcome == SIM_OK && r->a == 1;
+    case SIM_SET_NX_GET: return r->outcome == SIM_OK && r->a == CELL_ABSENT;
+    case SIM_CLEAR: return false; /* perhaps there was b only */
+    default: return r->outcome == SIM_OK;
+    }
+}
+
+/* A watch says that nothing happened to a, not only that a is as it was: what came and went counts. */
+static const struct sim_record *watch_missed(const struct sim_record **ops, size_t count, size_t at)
+{
+    const struct sim_record *w = ops[at];
+    for (size_t i = at + 1; i < count && ops[i]->invoke_ns <= w->exec_ns; i++)
+        if (ops[i]->invoke_ns >= w->seen_ns && ops[i]->return_ns <= w->exec_ns && changed_a(ops[i])) return ops[i];
+    return NULL;
 }
 
 /* ---- the search ---- */
@@ -143,7 +174,9 @@ struct search {
     } *visited;
     size_t visited_cap, visited_count;
     uint64_t steps;
+    bool gave_up;
 };
+#define STEPS_MAX 3000000 /* of one object: seconds. Histories that are right take thousands */
 
 static bool visit(struct search *s, const struct sim_cells *c)
 {
@@ -234,7 +267,7 @@ static bool linearize(struct search *s)
         for (; i < s->count && s->ops[i]->invoke_ns <= earliest && !descended; i++) {
             struct sim_cells cells = f->cells;
             if (is_done(s, i) || !sim_apply(s->ops[i], &cells)) continue;
-            s->steps++;
+            if (++s->steps > STEPS_MAX) break;
             flip(s, i);
             if (!visit(s, &cells)) {
                 flip(s, i);
@@ -246,6 +279,10 @@ static bool linearize(struct search *s)
             descended = true;
         }
         if (descended) continue;
+        if (s->steps > STEPS_MAX) {
+            s->gave_up = found = true;
+            break;
+        }
         f->next = s->count + 1;
         struct sim_cells cells;
         while (!descended && vanish(f, &cells)) {
@@ -302,6 +339,14 @@ static bool check_object(const struct sim_record **ops, size_t count, uint32_t o
     qsort(ops, count, sizeof *ops, by_invocation);
     s.done = mem_zalloc(s.words * sizeof *s.done);
     bool ok = linearize(&s);
+    if (s.gave_up) fprintf(out, "object %u: no order of %zu operations was found in %d steps, nor that there is none\n", object, count, STEPS_MAX);
+    for (size_t i = 0; i < count && ok; i++) {
+        const struct sim_record *missed = ops[i]->op == SIM_CAS && ops[i]->outcome == SIM_OK ? watch_missed(ops, count, i) : NULL;
+        if (missed == NULL) continue;
+        fprintf(out, "the watch of p%u at %.6f did not see what p%u changed at %.6f\n", ops[i]->process,
+                (double)ops[i]->seen_ns / 1e9, missed->process, (double)missed->invoke_ns / 1e9);
+        ok = false;
+    }
     if (!ok) print_object(&s, object, out);
     mem_free(s.done);
     mem_free(s.visited);
@@ -332,6 +377,33 @@ bool history_check(const struct history *h, FILE *out)
     }
     mem_free(ops);
     mem_free(start);
+    heap_enter(was);
+    return ok;
+}
+
+bool history_check_expiry(const struct history *h, uint64_t slack_ns, FILE *out)
+{
+    struct heap *was = heap_enter(NULL);
+    int64_t top = 0;
+    for (size_t i = 0; i < h->count; i++)
+        if (h->records[i].arg > top) top = h->records[i].arg;
+    size_t n = (size_t)(top / SIM_VALUE_STEP) + 1;
+    const struct sim_record **by_value = mem_zalloc(n * sizeof *by_value);
+    bool ok = true;
+    for (size_t i = 0; i < h->count; i++) {
+        const struct sim_record *r = &h->records[i];
+        if (r->op == SIM_WRITE_TTL && r->outcome == SIM_OK) by_value[r->arg / SIM_VALUE_STEP] = r;
+    }
+    for (size_t i = 0; i < h->count && ok; i++) {
+        const struct sim_record *r = &h->records[i];
+        if (r->outcome != SIM_OK || (r->op != SIM_READ && r->op != SIM_READ_BOTH && r->op != SIM_GETSET && r->op != SIM_SET_NX_GET)) continue;
+        const struct sim_record *by = r->a >= 0 && r->a <= top ? by_value[r->a / SIM_VALUE_STEP] : NULL;
+        if (by == NULL || r->invoke_ns <= by->return_ns + by->ttl_ms * UINT64_C(1000000) + slack_ns) continue;
+        fprintf(out, "object %u: p%u saw at %.6f what p%u had written by %.6f to last %" PRIu64 " ms\n", r->object, r->process,
+                (double)r->invoke_ns / 1e9, by->process, (double)by->return_ns / 1e9, by->ttl_ms);
+        ok = false;
+    }
+    mem_free(by_value);
     heap_enter(was);
     return ok;
 }

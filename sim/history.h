@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #define CELL_ABSENT INT64_MIN
+#define SIM_VALUE_STEP 1000 /* between the arguments of two writes: room for increments, so that values tell where they come from */
 
 enum sim_op {
     SIM_READ,     /* → a */
@@ -41,6 +42,7 @@ enum sim_op {
     SIM_LONG_DELETE, /* both absent → 1 if it was there */
     SIM_LONG_READ, /* GETRANGE → a */
     SIM_LONG_BOTH, /* MULTI GETRANGE STRLEN EXEC → a, b */
+    SIM_CLEAR,     /* DEL of the hash: a = b = absent → 1 if any was there, else 0 */
     SIM_OP_COUNT
 };
 
@@ -55,6 +57,8 @@ struct sim_record {
     int64_t arg;
     int64_t a, b;          /* results */
     uint64_t invoke_ns, return_ns;
+    uint64_t seen_ns, exec_ns; /* CAS: the watch was in place, EXEC was sent; between them nothing may have changed a */
+    uint64_t ttl_ms;           /* WRITE_TTL */
 };
 
 struct history {
@@ -76,6 +80,9 @@ bool sim_apply(const struct sim_record *r, struct sim_cells *cells);
 
 /* Checks every object. False: prints the first object that has no linearization, its operations in order, to out. */
 bool history_check(const struct history *h, FILE *out);
+/* Nothing that was written to last ttl_ms is seen later than that and slack_ns after the write was answered. Only where the
+ * clocks of all nodes are right. False: prints what was seen. */
+bool history_check_expiry(const struct history *h, uint64_t slack_ns, FILE *out);
 /* One JSON object a line: process, operation, key, value, result, invoke and return time (ns), outcome. */
 void history_write(const struct history *h, FILE *out);
 const char *sim_op_name(enum sim_op op);

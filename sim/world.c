@@ -121,6 +121,7 @@ static void on_diag(void *ctx, enum diag_level level, const char *line)
     if (w->log != NULL)
         fprintf(w->log, "%4llu.%06llu %-8s %s\n", w->at / NS_PER_S, w->at % NS_PER_S / NS_PER_US,
                 node != 0 ? p->node->host : "-", line);
+    if (w->on_diag != NULL && node != 0) w->on_diag(w->on_diag_ctx, node, line);
 }
 
 static void on_assert(const char *file, int line, const char *condition)
@@ -196,6 +197,11 @@ const struct sim_counters *world_counters(const struct world *w)
 void world_set_log(struct world *w, FILE *out)
 {
     w->log = out;
+}
+void world_on_diag(struct world *w, void (*fn)(void *ctx, unsigned node, const char *line), void *ctx)
+{
+    w->on_diag = fn;
+    w->on_diag_ctx = ctx;
 }
 
 void world_counters_print(const struct world *w, FILE *out)

@@ -62,6 +62,8 @@ const struct sim_counters *world_counters(const struct world *w);
 void world_counters_print(const struct world *w, FILE *out); /* those that are not 0, one a line */
 /* diag lines go to out with time and node; NULL (the default): only to the trace. */
 void world_set_log(struct world *w, FILE *out);
+/* Calls fn for each diag line of a node (id), within that node's code: fn may look, draw and plan (world_at), no more. */
+void world_on_diag(struct world *w, void (*fn)(void *ctx, unsigned node, const char *line), void *ctx);
 
 /* Each runs events in order and returns how many. Time ends at exactly until_ns where it is given. */
 uint64_t world_run_until(struct world *w, uint64_t until_ns);

@@ -68,6 +68,8 @@ struct world {
     struct process *entered; /* by world_enter */
     struct context left;
     FILE *log;
+    void (*on_diag)(void *ctx, unsigned node, const char *line);
+    void *on_diag_ctx;
 };
 
 struct sim_node {

@@ -53,6 +53,14 @@ tsan_tests() { TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir b
 mutation_tests() { ctest --test-dir build/mutations --output-on-failure -j "$jobs" -R "$(mutated | as_regex)"; }
 sim_seeds() { build/cairn sim --seeds "${CAIRN_SIM_SEEDS:-300}"; }
 sim_beyond() { build/cairn sim --beyond-budget --seeds 100; }
+raft_traces() {
+    local seed files=()
+    for seed in 1 2 3 4 5 6; do
+        files+=("$logs/raft-trace-$seed.ndjson")
+        build/cairn sim --seed "$seed" --profile none --faults kill,cut --raft-trace "${files[-1]}" || return 1
+    done
+    tests/raft_trace_check.sh "${files[@]}"
+}
 client_tests() {
     build/cairn local --nodes 1 --port 7390 --dir build/test-clients --fresh >build/test-logs/clients-node.log 2>&1 &
     local cluster=$! code=0
@@ -72,6 +80,7 @@ step build-release build release && {
     build/cairn help sim >/dev/null 2>&1 && {
         step sim sim_seeds
         step sim-beyond-budget sim_beyond
+        step raft-trace raft_traces
     }
     [[ -d tests/clients/node_modules ]] && step clients client_tests
     step faults env CI=true tests/faults/run.sh

@@ -10,7 +10,7 @@ void liveness_init(struct liveness *l, const struct liveness_options *options, h
 {
     ASSERT(options->boot_count <= UINT32_MAX);
     ASSERT(options->drift_ns < options->lease_ns);
-    *l = (struct liveness){.options = *options, .bound_durable = bound_durable};
+    *l = (struct liveness){.options = *options, .bound_durable = bound_durable, .acknowledged = bound_durable};
     l->epoch_next = options->boot_count << 32 | 1;
 }
 
@@ -122,6 +122,7 @@ static bool on_request(struct liveness *l, uint64_t now_ns, const struct livenes
                                   .asker_boot = in->asker_boot,
                                   .epoch = in->asks ? p->for_epoch : 0,
                                   .limit = MIN(p->for_limit, l->bound_durable)};
+    l->acknowledged = MAX(l->acknowledged, out->limit);
     return true;
 }
 
@@ -222,6 +223,11 @@ hlc_t liveness_limit(const struct liveness *l, store_addr_t peer)
     if (peer == l->options.self) return l->bound_durable;
     const struct liveness_peer *p = map_get(&l->peers, peer);
     return p != NULL ? p->from_limit : 0;
+}
+
+hlc_t liveness_vote_bound(const struct liveness *l)
+{
+    return MAX(l->acknowledged, MIN(l->limit_wanted, l->bound_durable));
 }
 
 uint64_t liveness_silent_until(const struct liveness *l)

@@ -83,6 +83,7 @@ struct liveness {
     uint64_t epoch_next;
     hlc_t limit_wanted;    /* ours, told to peers with the next heartbeat */
     hlc_t bound_durable;   /* on our disk: at or above every limit that we acknowledged or use ourselves */
+    hlc_t acknowledged;    /* the highest limit that we acknowledged since we opened; before: the bound that was on disk then */
     bool disk_stalled;
     uint64_t sync_ns;      /* how long the log's syncs took lately, at worst: elections allow for it */
 };
@@ -131,6 +132,9 @@ uint64_t liveness_epoch_for(const struct liveness *l, store_addr_t peer, uint64_
 uint64_t liveness_until(const struct liveness *l, store_addr_t peer, uint64_t epoch);
 /* The limit that this store has acknowledged; for ourselves the durable bound. */
 hlc_t liveness_limit(const struct liveness *l, store_addr_t peer);
+/* At or above every limit that this store has acknowledged or used, before its restarts too: what its votes carry. Not the
+ * durable bound, which is rounded up: a leader starts above it, so each election would push the clock further ahead. */
+hlc_t liveness_vote_bound(const struct liveness *l);
 /* A store that has just restarted has forgotten its promises: until this moment it may neither vote nor campaign. At once
  * for a store opened for the first time. */
 uint64_t liveness_silent_until(const struct liveness *l);

@@ -80,6 +80,7 @@ void raft_send_before(struct raft *r, const struct raft_message *m)
 {
     struct outbox *b = &r->boxes[r->box];
     put_message(&b->before, &b->before_count, &b->before_cap, m);
+    raft_trace(r, RAFT_TRACE_SEND, m);
 }
 
 void raft_send_after(struct raft *r, const struct raft_message *m)
@@ -87,6 +88,7 @@ void raft_send_after(struct raft *r, const struct raft_message *m)
     ASSERT(m->entry_count == 0);
     struct outbox *b = &r->boxes[r->box];
     put_message(&b->after, &b->after_count, &b->after_cap, m);
+    raft_trace(r, RAFT_TRACE_SEND, m);
 }
 
 static void outbox_clear(struct outbox *b)
@@ -145,6 +147,7 @@ void raft_ready(struct raft *r, struct raft_ready *out)
     r->box ^= 1;
     outbox_clear(&r->boxes[r->box]);
     raft_check(r);
+    raft_trace(r, RAFT_TRACE_READY, NULL);
 }
 
 /* ---- life ---- */
@@ -159,6 +162,8 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_stat
     r->store = options->store;
     r->limits = *options->limits;
     r->liveness = options->liveness;
+    r->trace = options->trace;
+    r->trace_ctx = options->trace_ctx;
     rng_init(&r->rng, options->seed);
     r->now_ns = now_ns;
     r->term = r->told_term = state->term;
@@ -221,6 +226,7 @@ void raft_start(struct raft *r, uint64_t now_ns)
     if (raft_sole_voter(r)) r->election_ns = now_ns;
     else raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     raft_check(r);
+    raft_trace(r, RAFT_TRACE_START, NULL);
 }
 
 /* ---- roles ---- */
@@ -260,6 +266,7 @@ void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader, store_
     if (leader != 0) r->release_term = 0; /* the others hear of it too */
     raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     raft_event(r, led ? "stepped_down" : leader != 0 ? "leader_found" : "higher_term");
+    raft_trace(r, RAFT_TRACE_FOLLOWER, NULL);
 }
 
 /* ---- inputs ---- */
@@ -301,6 +308,7 @@ void raft_step(struct raft *r, uint64_t now_ns, const struct raft_message *m)
     ASSERT(r->started && now_ns >= r->now_ns);
     r->now_ns = now_ns;
     if (m->to != r->id || m->from == r->id || m->from == 0) return;
+    raft_trace(r, RAFT_TRACE_RECEIVE, m);
     if (m->type == RAFT_RELEASE) {
         raft_release_on(r, m);
     } else if (step_term(r, m)) {
@@ -319,6 +327,7 @@ void raft_step(struct raft *r, uint64_t now_ns, const struct raft_message *m)
         default: break; /* from a newer version: not for us */
         }
     }
+    raft_trace(r, RAFT_TRACE_RECEIVED, m);
     raft_check(r);
 }
 
@@ -391,6 +400,7 @@ void raft_persisted(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t te
     r->now_ns = now_ns;
     if (index > r->log.last_index || raft_log_term(&r->log, index) != term) return; /* replaced meanwhile */
     if (index > r->persisted) r->persisted = index;
+    raft_trace(r, RAFT_TRACE_PERSISTED, NULL);
     if (term == r->term) r->term_durable = true;
     if (r->role == RAFT_LEADER) {
         raft_commit_advance(r);
@@ -438,6 +448,7 @@ void raft_restored(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t ter
     r->config_count = 0;
     raft_config_push(r, index, term, config);
     r->verified = r->leader != 0 ? index : 0; /* committed, so every later leader has it */
+    raft_trace(r, RAFT_TRACE_RESTORED, NULL);
     if (r->leader != 0) {
         struct raft_message m = raft_message_to(r, RAFT_SNAPSHOT_REPLY, r->leader, r->leader_store);
         m.index = index;
@@ -489,6 +500,11 @@ enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts
 }
 
 /* ---- looking ---- */
+
+void raft_trace_id(const struct raft *r, struct raft_trace_id *out)
+{
+    *out = (struct raft_trace_id){r->group_id, r->id};
+}
 
 void raft_view(const struct raft *r, struct raft_view *out)
 {

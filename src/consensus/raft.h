@@ -91,7 +91,7 @@ struct raft_message {
     uint64_t read_seq;  /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
     uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
                          * snapshot: its store's boot count: from an older boot than support is given to, they are void */
-    hlc_t bound;        /* vote reply: the voter's durable HLC bound */
+    hlc_t bound;        /* vote reply: at or above every HLC limit that the voter acknowledged (liveness_vote_bound) */
     uint32_t entry_count;
     struct entry *const *entries;
 };
@@ -124,6 +124,30 @@ struct raft_limits {
     uint64_t notice_ns;             /* a commit that no append carries is told to followers after this; 0: at once */
 };
 
+/* What a tracer is told, for tests (docs/raft-trace.md). It may look at the raft and change nothing. */
+enum raft_trace_kind {
+    RAFT_TRACE_START,     /* raft_start is done */
+    RAFT_TRACE_RECEIVE,   /* a message will be looked at */
+    RAFT_TRACE_RECEIVED,  /* … was */
+    RAFT_TRACE_CANDIDATE, /* it campaigns in a new term */
+    RAFT_TRACE_LEADER,    /* it was elected; its log is as it was before */
+    RAFT_TRACE_FOLLOWER,  /* it leads or campaigns no more, or the term is new */
+    RAFT_TRACE_APPEND,    /* as the leader it appended one entry, its last */
+    RAFT_TRACE_COMMIT,    /* the commit index rose */
+    RAFT_TRACE_SEND,      /* a message was put among the outputs; its entries are counted, not given */
+    RAFT_TRACE_READY,     /* outputs were taken */
+    RAFT_TRACE_PERSISTED, /* more of the log is durable */
+    RAFT_TRACE_RESTORED,  /* a snapshot took the log's place */
+};
+
+struct raft;
+/* m: of SEND, RECEIVE, RECEIVED; else NULL. */
+typedef void (*raft_trace_fn)(void *ctx, const struct raft *r, enum raft_trace_kind kind, const struct raft_message *m);
+struct raft_trace_id {
+    uint64_t group_id, replica_id;
+};
+void raft_trace_id(const struct raft *r, struct raft_trace_id *out);
+
 struct raft_options {
     uint64_t group_id;
     uint64_t replica_id;
@@ -131,6 +155,8 @@ struct raft_options {
     const struct raft_limits *limits;
     const struct liveness *liveness; /* read only: support given and received by this store */
     uint64_t seed;                   /* for election timeouts */
+    raft_trace_fn trace; /* NULL, but in tests */
+    void *trace_ctx;
 };
 
 /* What the disk held when the replica was opened.

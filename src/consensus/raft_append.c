@@ -395,6 +395,7 @@ void raft_commit_to(struct raft *r, uint64_t index)
     }
     r->commit = index;
     raft_config_prune(r);
+    raft_trace(r, RAFT_TRACE_COMMIT, NULL);
     if (r->role != RAFT_LEADER) return;
     if (r->suspect && index >= r->own_first) raft_suspect_clear(r);
     raft_log_evict(&r->log, r->limits.tail_bytes_max, MIN(r->persisted, r->commit));
@@ -417,7 +418,7 @@ void raft_become_leader(struct raft *r)
     r->release_term = 0;
     r->release_ns = NEVER;
     r->read_seq = r->read_done_seq = 0;
-    r->floor = MAX(r->floor, liveness_limit(r->liveness, r->store));
+    r->floor = MAX(r->floor, liveness_vote_bound(r->liveness));
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_peer *p = &r->peers[i];
         p->state = PEER_PROBE;
@@ -434,6 +435,7 @@ void raft_become_leader(struct raft *r)
         raft_inflight_clear(p);
     }
     raft_event(r, r->unanimous ? "elected_by_all" : "elected");
+    raft_trace(r, RAFT_TRACE_LEADER, NULL);
     raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0});
 }
 
@@ -444,6 +446,7 @@ struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct 
     raft_log_append(&r->log, e);
     r->uncommitted_bytes += entry_bytes(e);
     entry_unref(e); /* the log has it */
+    raft_trace(r, RAFT_TRACE_APPEND, NULL);
     return e;
 }
 

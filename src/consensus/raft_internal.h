@@ -132,6 +132,8 @@ struct raft {
     struct rng rng;
     uint64_t now_ns;
     bool started;
+    raft_trace_fn trace;
+    void *trace_ctx;
 
     uint64_t term, vote;
     bool term_durable; /* an answer that shows the term may go before the disk is done */
@@ -192,6 +194,10 @@ uint64_t raft_random_below(struct raft *r, uint64_t n);
 /* The largest value that a quorum of each voter set reaches; value() of the members that count for nothing is 0. */
 uint64_t raft_quorum(const struct raft *r, uint64_t (*value)(const struct raft *r, const struct raft_peer *p));
 void raft_event(const struct raft *r, const char *what);
+static inline void raft_trace(const struct raft *r, enum raft_trace_kind kind, const struct raft_message *m)
+{
+    if (r->trace != NULL) r->trace(r->trace_ctx, r, kind, m);
+}
 
 /* ---- raft_config.c ---- */
 const struct raft_config *raft_config_now(const struct raft *r); /* the last in the log */

@@ -116,6 +116,7 @@ static void decide(struct raft *r)
     case LOST: /* the timer goes on: the next attempt comes when it would have come anyway */
         r->role = RAFT_FOLLOWER;
         raft_event(r, "vote_lost");
+        raft_trace(r, RAFT_TRACE_FOLLOWER, NULL);
         break;
     case WON:
         if (r->role == RAFT_PRE_CANDIDATE) {
@@ -152,9 +153,10 @@ void raft_vote_campaign(struct raft *r, bool pre, bool transfer)
     }
     r->role = pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
     r->vote_transfer = transfer;
-    r->floor = liveness_limit(r->liveness, r->store);
+    r->floor = liveness_vote_bound(r->liveness);
     raft_vote_timer(r, raft_election_timeout(r), raft_election_timeout(r));
     raft_event(r, transfer ? "transfer" : "campaign");
+    raft_trace(r, pre ? RAFT_TRACE_FOLLOWER : RAFT_TRACE_CANDIDATE, NULL);
     for (uint32_t i = 0; i < r->peer_count; i++) {
         struct raft_peer *p = &r->peers[i];
         p->vote = p->id == r->id ? VOTE_GRANTED : VOTE_NONE;
@@ -236,7 +238,7 @@ static void answer(struct raft *r, const struct raft_message *m, bool grant)
     reply.term = pre && grant ? m->term : r->term;
     reply.flags = (uint8_t)((grant ? 0 : RAFT_FLAG_REJECT) | suspect_flags(r));
     if (reply.flags & RAFT_FLAG_SUSPECT) reply.read_seq = r->liveness->options.boot_count;
-    reply.bound = MUTATION("limit_not_in_votes") ? 0 : liveness_limit(r->liveness, r->store);
+    reply.bound = MUTATION("limit_not_in_votes") ? 0 : liveness_vote_bound(r->liveness);
     if (pre || MUTATION("vote_not_persisted_first")) raft_send_before(r, &reply);
     else raft_send_after(r, &reply);
 }

@@ -38,6 +38,8 @@ struct node_options {
     void (*failed)(void *ctx, enum status st, const char *text);
     /* Disturbs single frames of the mesh (mesh_options.fate). NULL, but in the simulator. */
     enum mesh_fate (*frame_fate)(void *ctx, const struct mesh_frame *f, uint64_t *out_delay_ns);
+    raft_trace_fn raft_trace; /* what the rafts do (raft_options.trace). NULL, but in the simulator */
+    void *raft_trace_ctx;
     void (*stopped)(void *ctx); /* node_stop is done: the loops may be stopped */
     void *ctx;
 };

@@ -203,7 +203,9 @@ static enum status open_store(struct shard *s, uint16_t store, struct host **out
                                    .accept_loss = n->options.accept_loss,
                                    .changed = on_replica_changed,
                                    .failed = on_host_failed,
-                                   .ctx = s};
+                                   .ctx = s,
+                                   .raft_trace = n->options.raft_trace,
+                                   .raft_trace_ctx = n->options.raft_trace_ctx};
     memcpy(options.store_id, n->identity.store_ids[store], 16);
     enum status st = env_dir_create(n->env, dir, err);
     if (st == ST_OK) st = env_dir_sync(n->env, n->dir, err);

@@ -66,6 +66,8 @@ struct host_options {
     void (*changed)(void *ctx, struct replica *r);
     void (*failed)(void *ctx, enum status st, const char *text);
     void *ctx;
+    raft_trace_fn raft_trace; /* raft_options.trace of each replica; NULL, but in tests */
+    void *raft_trace_ctx;
 };
 
 /* Blocking; for start-up. Replicas found on disk are not opened until host_open_replica names them. */

@@ -137,7 +137,7 @@ struct host {
     struct list after;
     struct env_task turn;
     struct env_timer tick;
-    uint64_t tick_ns;
+    uint64_t tick_ns, ticked_ns; /* its usual distance; when it last fired */
     bool woken, quiet; /* a replica was woken since the last tick; the next tick is far */
     unsigned held_back; /* replicas whose batch is */
     hlc_t bound_wanted; /* being made durable; 0: none */

@@ -161,7 +161,9 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
                                    .store = h->self,
                                    .limits = &h->limits.raft,
                                    .liveness = &h->liveness,
-                                   .seed = env_random_u64(h->env)};
+                                   .seed = env_random_u64(h->env),
+                                   .trace = h->options.raft_trace,
+                                   .trace_ctx = h->options.raft_trace_ctx};
     r->raft = raft_new(&options, &state, host_now(h));
     if (r->fenced) raft_set_unfit(r->raft, true);
     enum status st = load_entries(h, r, state.base_index + 1, last, err);

@@ -384,13 +384,15 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
     raft_view(r->raft, &view);
     /* A plan older than the one that the group follows already is not followed: this node's catalog is behind. */
     if (wanted->epoch < view.config->epoch && !MUTATION("stale_plan_followed")) return;
-    if (view.role != RAFT_LEADER || !view.config_committed || view.transferring || raft_config_joint(view.config)) return;
+    bool settled = view.config_committed && !raft_config_joint(view.config);
+    if (view.role != RAFT_LEADER || view.transferring || (!settled && !MUTATION("config_before_own_term"))) return;
     struct raft_config next;
     if (now >= r->change_retry_ns && next_config(r, &view, wanted, &next)) {
+        uint64_t epoch = view.config->epoch;
         r->change_retry_ns = now + 200 * NS_PER_MS;
         if (raft_change(r->raft, now, &next, &err) == ST_OK) {
-            diag(DIAG_INFO, "raft.change partition=%llu epoch=%llu members=%u", (unsigned long long)r->partition_id,
-                 (unsigned long long)next.epoch, next.count);
+            diag(DIAG_INFO, "raft.change partition=%llu epoch=%llu was=%llu members=%u", (unsigned long long)r->partition_id,
+                 (unsigned long long)next.epoch, (unsigned long long)epoch, next.count);
             host_wake(r);
         }
         return;

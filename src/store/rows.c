@@ -484,14 +484,15 @@ enum status rows_flush(struct rows *r, struct error *err)
     if (!rows_dirty(r)) return ST_OK;
     for (size_t i = 0; i < r->ranges_n; i++)
         engine_batch_delete_range(r->batch, buf_view(&r->ranges[i].lo), buf_view(&r->ranges[i].hi));
-    for (struct link *k = list_first(&r->dirty); k != NULL; k = list_next(&r->dirty, k)) {
-        if (MUTATION("applied_apart_from_data") && k == list_last(&r->dirty)) { /* the applied row comes last */
-            st = engine_write(r->e, r->batch, err);
-            if (st != ST_OK) return st;
-            engine_batch_clear(r->batch);
-        }
-        batch_row(r, CONTAINER_OF(k, struct row, link));
+    if (MUTATION("applied_apart_from_data")) { /* the rows of tables before the others, which say how far they go */
+        for (struct link *k = list_first(&r->dirty); k != NULL; k = list_next(&r->dirty, k))
+            if (key_of(CONTAINER_OF(k, struct row, link)).p[0] != 0xff) batch_row(r, CONTAINER_OF(k, struct row, link));
+        st = engine_write(r->e, r->batch, err);
+        if (st != ST_OK) return st;
+        engine_batch_clear(r->batch);
     }
+    for (struct link *k = list_first(&r->dirty); k != NULL; k = list_next(&r->dirty, k))
+        batch_row(r, CONTAINER_OF(k, struct row, link));
     st = engine_write(r->e, r->batch, err);
     r->refused = st == ST_BUSY;
     if (st != ST_OK) return st;
