@@ -127,6 +127,12 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             buf_deinit(&m->op);
             mem_free(m);
             p.status = (uint8_t)st;
+            struct replica_info info;
+            replica_info(r, &info);
+            if (info.lost) { /* the result says why */
+                p.status = ST_UNAVAILABLE;
+                p.result = bytes_str(info.lost_text);
+            }
         }
         p.leader = replica_leader_store(r);
     }
