@@ -19,7 +19,6 @@
 
 #define TICK_NS       (10 * NS_PER_MS)
 #define BACKOFF_MIN   (2 * NS_PER_MS)
-#define BODY_KEEP     (64u << 10)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
 #define SLOW_NS_PER_BYTE 100 /* 10 MB/s: what a large request may take longer on each of its ways */
 
@@ -250,6 +249,12 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
         finish(f, ST_INVALID, (struct bytes){0}, "the op is malformed");
         return;
     }
+    if (st == ST_UNAVAILABLE && !f->unknown) { /* nobody else can have it, and it won't come back by waiting */
+        char why[256];
+        snprintf(why, sizeof why, "%.*s", (int)MIN(result.n, sizeof why - 1), result.n != 0 ? (const char *)result.p : "");
+        finish(f, ST_UNAVAILABLE, (struct bytes){0}, why);
+        return;
+    }
     if (st == ST_NOT_LEADER && leader != 0 && leader != f->target) {
         learn_leader(g, p, leader);
         if (f->request->attempts < 8) {
@@ -305,11 +310,8 @@ static bool try_here(struct flight *f, struct replica *replica, uint64_t now)
     f->sends++; /* until the next line tells of its end */
     struct replica_info info;
     replica_info(replica, &info);
-    if (info.lost && !f->unknown) { /* nobody else can have it, and it won't come back by waiting */
-        finish(f, ST_UNAVAILABLE, (struct bytes){0}, info.lost_text);
-        return true;
-    }
-    on_outcome(f, st, false, replica_leader_store(replica), (struct bytes){0});
+    if (info.lost) on_outcome(f, ST_UNAVAILABLE, false, 0, bytes_str(info.lost_text));
+    else on_outcome(f, st, false, replica_leader_store(replica), (struct bytes){0});
     return true;
 }
 
@@ -386,7 +388,6 @@ static void encode_op(struct flight *f)
     }
     buf_clear(&f->op);
     op_encode(&op, &f->op);
-    if (r->body.n > BODY_KEEP) buf_deinit(&r->body); /* a second copy of a large value is not kept */
 }
 
 static bool find_place(struct flight *f)

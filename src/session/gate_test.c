@@ -14,6 +14,7 @@
 #include "mesh/mesh.h"
 #include "model/catalog.h"
 #include "model/op.h"
+#include "model/result.h"
 #include "replica/host.h"
 #include "session/gate.h"
 #include "table/place.h"
@@ -31,8 +32,11 @@ struct test {
     store_addr_t hint;  /* who leads, by its answer */
     size_t asked;
     struct request_head last; /* of what it was asked; op is not kept */
+    size_t last_body; /* bytes of its op's body, that are all 'b' */
+    struct buf result; /* of its answers; empty: OK, or none */
     uint16_t last_shard;
     struct request request;
+    size_t body; /* bytes of the request's body */
     size_t done;
 };
 
@@ -45,7 +49,7 @@ static void reply(struct test *t, enum status st, store_addr_t hint)
                            .partition_id = t->last.partition_id,
                            .status = (uint8_t)st,
                            .leader = hint,
-                           .result = st == ST_OK ? BYTES_LIT("o") : (struct bytes){0}};
+                           .result = t->result.n != 0 ? buf_view(&t->result) : st == ST_OK ? BYTES_LIT("o") : (struct bytes){0}};
     reply_encode(&p, &b);
     assert_int_equal(
         mesh_send(t->meshes[1], HERE, (uint16_t)(MESH_SHARD + t->last_shard), MESH_URGENT, MESH_REPLY, buf_view(&b)),
@@ -64,6 +68,9 @@ static void deliver_store(void *ctx, const struct mesh_frame *f)
     struct test *t = ctx;
     if (f->kind != MESH_REQUEST) return;
     assert_true(request_decode(f->body, &t->last));
+    struct op op;
+    assert_true(op_decode(t->last.op, &op));
+    for (t->last_body = 0; t->last_body < op.body.n; t->last_body++) assert_int_equal(op.body.p[t->last_body], 'b');
     t->last.op = (struct bytes){0};
     t->last_shard = f->from_shard;
     t->asked++;
@@ -143,6 +150,7 @@ static int teardown(void **state)
     struct test *t = *state;
     gate_free(t->gate);
     catalog_unref(t->catalog);
+    buf_deinit(&t->result);
     for (uint16_t i = 0; i < SHARDS; i++) mesh_free(t->meshes[i]);
     fake_env_free(t->env);
     mem_free(t);
@@ -154,6 +162,7 @@ static void submit(struct test *t, enum request_kind kind)
     t->request = (struct request){
         .kind = (uint8_t)kind, .table = TABLE_DEFAULT, .slot = 5, .opcode = 300, .done = on_done};
     if (kind == REQUEST_READ) t->request.op_flags = OP_READ;
+    memset(buf_extend(&t->request.body, t->body), 'b', t->body);
     gate_submit(t->gate, &t->request);
 }
 
@@ -299,12 +308,46 @@ static void test_deadlines(void **state)
     assert_int_equal(t->request.status, ST_OUTCOME_UNKNOWN);
 }
 
+/* A partition that is lost says why at once, also through the gate of another shard. */
+static void test_lost_partition(void **state)
+{
+    struct test *t = *state;
+    t->answer = ST_UNAVAILABLE;
+    buf_put_bytes(&t->result, BYTES_LIT("the log of store 1 is damaged"));
+    submit(t, REQUEST_WRITE);
+    fake_advance(t->env, 100 * NS_PER_MS);
+    own(t, HERE, 4);
+    fake_advance(t->env, 500 * NS_PER_MS);
+    assert_int_equal(t->done, 1);
+    assert_int_equal(t->request.status, ST_UNAVAILABLE);
+    assert_non_null(strstr(t->request.err.text, "store 1 is damaged"));
+}
+
+/* An op whose session was forgotten is sent again as a newer one, with all that is in it, however large it is. */
+static void test_forgotten_session(void **state)
+{
+    struct test *t = *state;
+    own(t, HERE, 4);
+    t->body = 200000;
+    t->answer = ST_OK;
+    result_forgotten(&t->result, 77);
+    submit(t, REQUEST_WRITE);
+    for (int i = 0; i < 100 && t->asked == 0; i++) fake_turn(t->env);
+    assert_int_equal(t->last_body, 200000);
+    buf_clear(&t->result);
+    fake_advance(t->env, 100 * NS_PER_MS);
+    assert_int_equal(t->asked, 2);
+    assert_int_equal(t->last_body, 200000);
+    assert_int_equal(t->done, 1);
+    assert_int_equal(t->request.status, ST_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_news_order),         TEST(test_news_of_a_moved_replica),
                                        TEST(test_silence_is_no_news), TEST(test_late_refusal),
-                                       TEST(test_old_hint),           TEST(test_deadlines)};
+                                       TEST(test_old_hint),           TEST(test_deadlines), TEST(test_lost_partition), TEST(test_forgotten_session)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
