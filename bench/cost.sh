@@ -4,7 +4,7 @@
 #
 #   bench/cost.sh [--keys N] [--clients N] [--seconds S] [--port P]
 #
-# Needs perf (packages linux-perf) and the right to use it. docs/cost.md says how to read the tables. The samples stay in
+# Needs perf (packages linux-perf) and the right to use it. cost.py says which functions a stage has. The samples stay in
 # build/bench/cost-*.perf.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1

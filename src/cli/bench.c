@@ -667,7 +667,7 @@ static bool ask_map(struct pass *p)
     p->map = mem_zalloc(sizeof *p->map);
     for (size_t i = 0; i < p->address_count && st != ST_OK; i++)
         st = slot_map_ask(p->env, p->addresses[i], MAP_NS, p->map, &err);
-    if (st != ST_OK) cli_error("--route map: %s: %s", options.address, err.text);
+    if (st != ST_OK) cli_error("--route %s: %s: %s", options.route, options.address, err.text);
     return st == ST_OK;
 }
 

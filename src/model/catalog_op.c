@@ -342,7 +342,8 @@ static enum status run_setting(struct change *c, struct reader *r)
 
 static enum status run_retention(struct change *c, struct reader *r)
 {
-    struct catalog_table table = {.id = reader_u32(r), .retention_ms = reader_u64(r)};
+    struct catalog_table table = {.id = reader_u32(r)};
+    table.retention_ms = reader_u64(r);
     struct bytes unused;
     if (!reader_done(r) || table.retention_ms > CATALOG_RETENTION_MAX_MS) return malformed(c);
     row_of_id(c, CATALOG_KIND_TABLE, table.id);

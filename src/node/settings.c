@@ -22,7 +22,7 @@ static const struct setting rows[] = {
      SETTING_ADDRESS, false, OWN(listen)},
     {"data", NULL, "DIR", NULL, "where the data is; made if it is not there", SETTING_TEXT, false, OWN(dir)},
     {"join", NULL, "HOST:PORT", "nobody: found a cluster",
-     "any member of the cluster to join; not looked at once it has joined", SETTING_ADDRESS, false, OWN(join)},
+     "any member of the cluster to join; later looked at only if this node's catalog is missing", SETTING_ADDRESS, false, OWN(join)},
     {"advertise", NULL, "HOST:PORT", "the one it listens on",
      "the address at which other nodes and clients reach this node", SETTING_ADDRESS, false, OWN(advertise)},
     {"config", NULL, "FILE", "none", "a file of settings, 'name = value' a line; environment and flags win over it",

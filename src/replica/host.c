@@ -10,7 +10,7 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define QUIET_NS (100 * NS_PER_MS) /* between ticks of a store where nothing happens */
+#define QUIET_NS (200 * NS_PER_MS) /* between ticks of a store where nothing happens */
 
 void host_limits_default(struct host_limits *l)
 {
@@ -348,7 +348,7 @@ static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
     r->asked_lately = false;
-    return r->jobs != 0 || r->receive != NULL ? now : raft_deadline(r->raft);
+    return MIN(raft_deadline(r->raft), r->jobs != 0 || r->receive != NULL ? now + h->tick_ns : UINT64_MAX);
 }
 
 static void on_tick(struct env_timer *timer)

@@ -103,7 +103,8 @@ void host_deliver(struct host *h, const struct mesh_frame *f);
 /* What the gate writes into a MESH_REQUEST and finds in a MESH_REPLY. */
 struct request_head {
     uint64_t request_id; /* the gate's; echoed */
-    uint64_t life, attempt; /* of the gate, and of its attempts the how manieth: a copy of one counts once (replay.h) */
+    uint64_t life, attempt; /* of the gate, and the how manieth of its attempts there, by that lane: a copy counts once (replay.h) */
+    bool bulk;
     uint64_t partition_id;
     uint8_t kind;        /* enum replica_request_kind */
     uint32_t wait_count, wait_ms;

@@ -105,7 +105,13 @@ static void start_flush(struct host *h)
     f->job = (struct env_job){.run = flush_run, .done = flush_done};
     f->status = ST_STOPPED;
     h->flushing = true;
+    h->flush_wanted = false;
     env_worker_submit(h->worker, h->loop, &f->job);
+}
+
+void host_flush_soon(struct host *h)
+{
+    h->flush_wanted = true; /* with the next tick, which hands the rows to the engine first */
 }
 
 void host_flush_if_due(struct host *h, uint64_t now)
@@ -113,7 +119,7 @@ void host_flush_if_due(struct host *h, uint64_t now)
     uint64_t bytes = engine_unflushed_bytes(h->engine);
     struct log_stats log;
     log_stats(h->log, &log);
-    if (bytes >= h->limits.flush_bytes || (bytes > 0 && now > h->flushed_ns + h->limits.flush_ns) ||
+    if (h->flush_wanted || bytes >= h->limits.flush_bytes || (bytes > 0 && now > h->flushed_ns + h->limits.flush_ns) ||
         (log.bytes > h->limits.log.bytes_max / 2 && now > h->flushed_ns + NS_PER_S))
         start_flush(h);
 }

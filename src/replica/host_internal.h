@@ -63,7 +63,7 @@ struct replica {
     char stopped_text[256];
     bool fenced; /* stopped because its rows are wrong; its log is not: it votes and acknowledges, and asks for other rows */
     uint32_t rebuilds; /* asked for since it was fenced */
-    uint64_t rebuild_at_ns;
+    uint64_t rebuild_at_ns, rebuild_ask_ns;
     struct {
         uint64_t replica_id, until_ns;
     } unfit[RAFT_MEMBERS_MAX]; /* leader: who told that it is fenced, and so can't lead */
@@ -87,6 +87,7 @@ struct replica {
     struct list flights;
     struct list reads;       /* waiting for raft_read, a fetch, or applied to catch up; by id */
     struct map reads_by_id;
+    uint32_t reads_out; /* confirmed, and waiting for rows from the disk */
     uint64_t read_id_next;
     struct list waits;
     bool reading_index;
@@ -142,14 +143,14 @@ struct host {
     hlc_t bound_wanted; /* being made durable; 0: none */
     uint64_t bound_position;
     struct list applied;    /* replicas whose applied row is to be put */
-    struct map replays;     /* gate: node << 16 | shard → struct replay of its requests */
+    struct map replays;     /* gate and lane: (node << 16 | shard) << 1 | bulk → struct replay of its requests */
     struct map dropping;    /* partition id → its former replica, until its rows are gone */
     struct list dropped;    /* waiting for their jobs to end (through replica.busy) */
     struct list lost;       /* replicas to wake, paced: of stores no longer supported */
     bool failed;
     char failed_text[300];
     bool closing;
-    bool flushing;
+    bool flushing, flush_wanted;
     uint64_t flushed_ns;
     uint64_t stalled_since_ns;
     bool engine_busy;
@@ -174,6 +175,7 @@ void host_fail(struct host *h, enum status st, const char *text);
 void host_send_raft(struct host *h, struct replica *r, const struct raft_message *m, bool after_sync);
 
 void host_reap_dropped(struct host *h); /* frees what was dropped once no job points at it any more */
+void host_flush_soon(struct host *h); /* what was put into the rows has to be durable soon */
 void host_flush_if_due(struct host *h, uint64_t now); /* host_flush.c */
 
 /* replica.c */

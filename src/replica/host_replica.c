@@ -7,13 +7,14 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-static void load_windows(struct host *h, struct replica *r)
+static enum status load_windows(struct host *h, struct replica *r, struct error *err)
 {
     struct buf lo = {0}, hi = {0};
     row_system(&lo, r->partition_id, SYSTEM_WINDOW, BYTES_LIT(""));
     row_system(&hi, r->partition_id, SYSTEM_WINDOW + 1, BYTES_LIT(""));
     struct engine_iter *it = engine_iter_new(h->engine, NULL, buf_view(&lo), buf_view(&hi), ENGINE_DISK);
-    for (engine_iter_first(it); engine_iter_valid(it); engine_iter_next(it)) {
+    enum status st = ST_OK;
+    for (engine_iter_first(it); st == ST_OK && engine_iter_valid(it); engine_iter_next(it)) {
         struct bytes key = engine_iter_key(it), row = engine_iter_value(it);
         if (row.n >= 8 && get_u64(row.p) != r->windows.generation) {
             /* Deleted after the ingest of a snapshot that had it no more; a crash came before the engine had flushed that. */
@@ -21,11 +22,13 @@ static void load_windows(struct host *h, struct replica *r)
             continue;
         }
         if (key.n != lo.n + 8 || row.n < 8 || !windows_load(&r->windows, get_be64(key.p + lo.n), bytes_of(row.p + 8, row.n - 8)))
-            diag(DIAG_ERROR, "replica.window_damaged partition=%llu", (unsigned long long)r->partition_id);
+            st = error_set(err, ST_CORRUPT, "partition %llu: an outcome window can't be read", (unsigned long long)r->partition_id);
     }
+    if (st == ST_OK) st = engine_iter_status(it, err);
     engine_iter_free(it);
     buf_deinit(&lo);
     buf_deinit(&hi);
+    return st;
 }
 
 /* All rows of the partition, then the replica's own, so that the applied row goes last. Blocking. */
@@ -60,7 +63,8 @@ static enum status load_state(struct host *h, struct replica *r, struct error *e
                                 (unsigned long long)r->partition_id);
     /* Rows of an older replica of the partition, whose drop a crash cut short: this one must not inherit them. */
     if (!ours) return drop_rows(h, r, err);
-    load_windows(h, r);
+    st = load_windows(h, r, err);
+    if (st != ST_OK) return st;
     r->durable_applied = r->applied;
     row_system(&key, r->partition_id, SYSTEM_FENCE, BYTES_LIT(""));
     st = engine_get(h->engine, buf_view(&key), ENGINE_DISK, &value, err);
@@ -255,6 +259,11 @@ static void start_drop(struct host *h, struct replica *r)
 {
     struct buf lo = {0}, hi = {0};
     row_range(&lo, &hi, r->table, r->slot_lo, r->slot_hi);
+    rows_delete_range(h->rows, buf_view(&lo), buf_view(&hi));
+    buf_clear(&lo);
+    buf_clear(&hi);
+    row_system(&lo, r->partition_id, 0, BYTES_LIT(""));
+    row_system(&hi, r->partition_id, 0xff, BYTES_LIT(""));
     rows_delete_range(h->rows, buf_view(&lo), buf_view(&hi));
     struct drop_job *d = mem_zalloc(sizeof *d);
     *d = (struct drop_job){.host = h, .replica = r};

@@ -93,7 +93,9 @@ static void want(void *ctx, struct bytes lo, struct bytes hi, bool more)
 {
     struct prefetch *p = ctx;
     struct bytes value;
-    if (hi.n == 0 && rows_get_front(p->r->host->rows, lo, &value) != ST_NOT_READY) return;
+    /* Mostly an op needs to know what is there, not all of it; where apply missed something after all, it needs more. */
+    struct rows *rows = p->r->host->rows;
+    if (hi.n == 0 && (p->again ? rows_get(rows, lo, &value) : rows_get_front(rows, lo, &value)) != ST_NOT_READY) return;
     buf_put_lp(&p->wanted, lo);
     buf_put_lp(&p->wanted, hi);
     buf_put_u8(&p->wanted, more);

@@ -5,7 +5,7 @@
  * a row that says so (SYSTEM_FENCE), so that a restart forgets nothing. Its log and its votes are whole, so it goes on
  * voting and acknowledging. It asks the leader for a snapshot at or above what it had applied; that one replaces all rows at
  * once, and it goes on applying its own log from there. The row goes after the rows were replaced: a crash in between
- * rebuilds once more. It asks a bounded number of times, each time after twice as long. */
+ * rebuilds once more. It asks again each time after twice as long, at last every two minutes. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -32,7 +32,7 @@ void replica_fence(struct replica *r, const char *fmt, ...)
     struct buf key = {0};
     char text[200];
     va_list args;
-    if (r->stopped) return;
+    if (r->stopped || r->installing) return; /* installing: all rows are being replaced anyway */
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
@@ -40,7 +40,8 @@ void replica_fence(struct replica *r, const char *fmt, ...)
     fence_key(r, &key);
     rows_put(r->host->rows, buf_view(&key), bytes_str(text));
     buf_deinit(&key);
-    host_applied(r); /* so that the row reaches the engine at the end of the turn */
+    host_applied(r);
+    host_flush_soon(r->host); /* a restart must not forget it */
     raft_set_unfit(r->raft, true);
     r->fenced = true;
     r->rebuilds = 0;
@@ -59,12 +60,13 @@ void rebuild_tick(struct replica *r, uint64_t now)
     if (!r->fenced || now < r->rebuild_at_ns || r->receive != NULL) return;
     raft_view(r->raft, &view);
     if (view.leader == 0 || view.leader == r->replica_id) return;
-    bool wants = r->rebuilds < REBUILDS_MAX;
-    r->rebuild_at_ns = now + (wants ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS) : FENCED_NOTE_NS);
+    bool wants = r->rebuilds < REBUILDS_MAX || now >= r->rebuild_ask_ns; /* seldom, but without end: its log can't be cut meanwhile */
+    r->rebuild_at_ns = now + (r->rebuilds < REBUILDS_MAX ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS) : FENCED_NOTE_NS);
     if (wants) {
         r->rebuilds++;
-        diag(DIAG_WARN, "replica.rebuild partition=%llu replica=%llu attempt=%u of=%u", (unsigned long long)r->partition_id,
-             (unsigned long long)r->replica_id, r->rebuilds, REBUILDS_MAX);
+        r->rebuild_ask_ns = now + REBUILD_MAX_NS;
+        diag(DIAG_WARN, "replica.rebuild partition=%llu replica=%llu attempt=%u", (unsigned long long)r->partition_id,
+             (unsigned long long)r->replica_id, r->rebuilds);
     }
     scrub_send(r->host, view.leader_store, r, view.leader, &(struct scrub_report){.index = r->applied}, wants ? WANTS_ROWS : FENCED);
 }

@@ -10,8 +10,8 @@ static uint64_t bit(uint64_t number) { return 1ull << number % 64; }
 
 bool replay_first(struct replay *r, uint64_t life, uint64_t number)
 {
-    if (number == 0) return false;
-    if (life != r->life) *r = (struct replay){.life = life};
+    if (number == 0 || life == r->before) return false;
+    if (life != r->life) *r = (struct replay){.life = life, .before = r->life};
     if (number > r->highest) {
         if (number - r->highest >= REPLAY_WINDOW) memset(r->seen, 0, sizeof r->seen);
         else

@@ -25,7 +25,8 @@ static void test_table(void **state)
         {1, 10 * W, true}, /* all that was seen is out */
         {1, 9 * W, false}, {1, 9 * W + 1, true}, {1, 9 * W + 1, false},
         {2, 1, true}, /* another life */
-        {2, 1, false},     {2, 2, true},
+        {2, 1, false},     {2, 2, true}, {1, 10 * W + 1, false}, /* of the life before: late */
+        {2, 2, false},
     };
     struct replay r = {0};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)

@@ -58,8 +58,9 @@ static void settle(struct applying *a, const struct entry *e)
     for (size_t i = 0; i < a->ran; i++) {
         if (!(a->ops[i].flags & OP_HAS_ID)) continue;
         map_set(&r->windows_dirty, a->ops[i].session, r);
-        windows_settle(&r->windows, a->ops[i].session, a->ops[i].resolved, e->ts, forgot_session, r);
+        windows_settle(&r->windows, a->ops[i].session, a->ops[i].resolved, e->ts);
     }
+    windows_evict(&r->windows, forgot_session, r);
 }
 
 /* Runs one op, or finds its outcome in the window. On ST_OK exactly one result has been appended. */

@@ -40,7 +40,7 @@ enum status replica_submit(struct replica *r, struct replica_request *q)
         list_push_back(&r->pending, &q->link);
         break;
     case REPLICA_READ:
-        if (r->reads_by_id.count >= h->limits.raft.reads_max) return ST_OVERLOADED;
+        if (r->reads_by_id.count + r->reads_out >= h->limits.raft.reads_max) return ST_OVERLOADED;
         q->index = r->read_id_next++;
         map_set(&r->reads_by_id, q->index, q);
         list_push_back(&r->reads, &q->link);
@@ -382,7 +382,9 @@ static void disk_read_done(struct env_job *job)
     struct disk_read *d = CONTAINER_OF(job, struct disk_read, job);
     struct replica *r = d->replica;
     r->jobs--;
+    r->reads_out--;
     engine_snapshot_release(r->host->engine, d->disk.snapshot);
+    if (r->stopped && d->status == ST_OK) d->status = ST_STOPPED; /* its rows may be wrong */
     if (d->status == ST_CORRUPT && !r->dropped && !r->host->closing)
         replica_fence(r, "a row that was read can't be: %s", d->disk.err.text);
     if (d->request != NULL) {
@@ -408,6 +410,7 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     d->disk = (struct disk_view){.engine = h->engine, .snapshot = engine_snapshot_take(h->engine)};
     d->counters = r->counters;
     d->read_ts = q->read_ts;
+    d->status = ST_STOPPED; /* unless it runs */
     d->view = (struct op_view){.ctx = &d->disk,
                                .table = r->table,
                                .slot_lo = r->slot_lo,
@@ -420,6 +423,7 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     buf_put_bytes(&d->op_copy, q->op);
     d->job = (struct env_job){.run = disk_read_run, .done = disk_read_done};
     r->jobs++;
+    r->reads_out++;
     h->stats.reads_fetched++;
     env_worker_submit(h->worker, h->loop, &d->job);
     return true;
@@ -441,6 +445,8 @@ static void read_fetched(void *ctx)
     struct replica *r = w.replica;
     mem_free(ctx);
     r->jobs--;
+    r->reads_out--;
+    if (!list_empty(&r->reads)) host_wake(r);
     if (r->dropped || r->stopped || r->installing) {
         finish(w.request, ST_NOT_LEADER, false, (struct bytes){0});
     } else if (!serve_read(r, w.request, MAX(w.ts, r->applied_ts), w.fetches)) {
@@ -463,9 +469,10 @@ static bool fetch_for_read(struct replica *r, struct replica_request *q, hlc_t t
     *w = (struct row_read){r, q, ts, fetches + 1};
     if (rows_fetch(h->rows, buf_view(&h->stage.missing), read_fetched, w) != ST_OK) {
         mem_free(w);
-        return read_from_disk(r, q, ts);
+        return false; /* too many are under way: it waits */
     }
     r->jobs++;
+    r->reads_out++;
     h->stats.reads_fetched++;
     return true;
 }
@@ -499,6 +506,7 @@ static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, u
 void replica_run_reads(struct replica *r)
 {
     struct link *next;
+    if (r->stopped) return;
     for (struct link *k = list_first(&r->reads); k != NULL; k = next) {
         struct replica_request *q = CONTAINER_OF(k, struct replica_request, link);
         next = list_next(&r->reads, k);

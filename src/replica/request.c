@@ -9,6 +9,7 @@ void request_encode(const struct request_head *q, struct buf *out)
     buf_put_u64(out, q->request_id);
     buf_put_u64(out, q->life);
     buf_put_u64(out, q->attempt);
+    buf_put_u8(out, q->bulk);
     buf_put_u64(out, q->partition_id);
     buf_put_u8(out, q->kind);
     buf_put_u32(out, q->wait_count);
@@ -22,6 +23,7 @@ bool request_decode(struct bytes in, struct request_head *out)
     out->request_id = reader_u64(&r);
     out->life = reader_u64(&r);
     out->attempt = reader_u64(&r);
+    out->bulk = reader_u8(&r) != 0;
     out->partition_id = reader_u64(&r);
     out->kind = reader_u8(&r);
     out->wait_count = reader_u32(&r);
@@ -88,7 +90,7 @@ static void remote_done(struct replica_request *q, enum status st, bool maybe, s
  * its copies. */
 static bool first_time(struct host *h, const struct mesh_frame *f, const struct request_head *q)
 {
-    uint64_t gate = f->from_node << 16 | f->from_shard;
+    uint64_t gate = (f->from_node << 16 | f->from_shard) << 1 | q->bulk;
     struct replay *r = map_get(&h->replays, gate);
     if (r == NULL) map_set(&h->replays, gate, r = mem_zalloc(sizeof *r));
     return replay_first(r, q->life, q->attempt);
@@ -102,6 +104,7 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
     uint16_t endpoint = (uint16_t)(MESH_SHARD + f->from_shard);
     struct replica *r = host_replica(h, q.partition_id);
     struct op op;
+    struct replica_info info;
     if (r != NULL && q.kind != REPLICA_WAIT && !op_decode(q.op, &op)) {
         p.status = ST_INVALID;
     } else if (r != NULL) {
@@ -125,6 +128,11 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             buf_deinit(&m->op);
             mem_free(m);
             p.status = (uint8_t)st;
+            replica_info(r, &info);
+            if (info.lost) { /* nobody else can have it, and it won't come back by waiting */
+                p.status = ST_UNAVAILABLE;
+                p.result = bytes_str(info.lost_text);
+            }
         }
         p.leader = replica_leader_store(r);
     }

@@ -64,10 +64,13 @@ static void judge(struct replica *r)
     for (size_t i = 0; i < r->scrub_count; i++) {
         const struct scrub_report *p = &r->scrub[i];
         if (2 * same_as(r, p) > r->scrub_count) continue; /* with the majority */
+        bool outvoted = false; /* by most of all members: what only some of them say fences nobody */
+        for (size_t k = 0; k < r->scrub_count; k++) outvoted |= 2 * same_as(r, &r->scrub[k]) > view.config->count;
         diag(DIAG_ERROR, "scrub.mismatch partition=%llu replica=%llu index=%llu rows=%llu hash=%016llx reports=%zu",
              (unsigned long long)r->partition_id, (unsigned long long)p->replica_id, (unsigned long long)p->index,
              (unsigned long long)p->rows, (unsigned long long)p->hash, r->scrub_count);
         const struct raft_member *m = raft_config_find(view.config, p->replica_id);
+        if (!outvoted) continue;
         if (p->replica_id == r->replica_id) own = true;
         else if (m != NULL) scrub_send(r->host, m->store, r, p->replica_id, p, DIFFERS);
     }
@@ -77,7 +80,7 @@ static void judge(struct replica *r)
     if (own) stop_differing(r);
 }
 
-/* Two of two that differ have no majority: reported, and left to people. */
+/* Where no rows are those of most members (two of two that differ, say) it is reported, and left to people. */
 static void add_report(struct replica *r, const struct scrub_report *p)
 {
     struct raft_view view;

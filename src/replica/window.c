@@ -135,8 +135,7 @@ static struct window *oldest(const struct windows *w)
     return found;
 }
 
-void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts,
-                    void (*forgot)(void *ctx, uint64_t session), void *ctx)
+void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts)
 {
     struct window *s = window_of(w, session);
     s->last_ts = ts;
@@ -147,6 +146,10 @@ void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_
         s->resolved = s->outcomes[n - 1].sequence + 1;
     }
     if (n > 0) drop_oldest(s, n);
+}
+
+void windows_evict(struct windows *w, void (*forgot)(void *ctx, uint64_t session), void *ctx)
+{
     while (w->sessions.count > w->sessions_max) {
         struct window *victim = oldest(w);
         w->forgotten = MAX(w->forgotten, victim->last_ts);

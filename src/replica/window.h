@@ -47,10 +47,11 @@ enum window_answer windows_find(const struct windows *w, uint64_t session, uint6
 /* Remembers an outcome. Until windows_settle it can be undone. */
 void windows_add(struct windows *w, uint64_t session, uint64_t sequence, struct bytes result);
 void windows_undo(struct windows *w, uint64_t session, uint64_t sequence);
-/* The entry is applied: forgets what `resolved` says and what is beyond the bounds. forgot (may be NULL) is told of each
- * session that went altogether, so that its row is deleted. */
-void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts,
-                    void (*forgot)(void *ctx, uint64_t session), void *ctx);
+/* The entry is applied: forgets what `resolved` says, and outcomes beyond the bound. */
+void windows_settle(struct windows *w, uint64_t session, uint64_t resolved, hlc_t ts);
+/* Once all sessions of the entry are settled, so that none of them goes before one that was used longer ago: forgets those
+ * beyond the bound. forgot (may be NULL) is told of each, so that its row is deleted. */
+void windows_evict(struct windows *w, void (*forgot)(void *ctx, uint64_t session), void *ctx);
 
 /* A session's row, but for the generation before it. */
 void windows_encode(const struct windows *w, uint64_t session, struct buf *out);

@@ -13,7 +13,8 @@
 static void apply(struct windows *w, uint64_t session, uint64_t sequence, hlc_t ts)
 {
     windows_add(w, session, sequence, BYTES_LIT("o"));
-    windows_settle(w, session, 0, ts, NULL, NULL);
+    windows_settle(w, session, 0, ts);
+    windows_evict(w, NULL, NULL);
 }
 
 static void test_known_and_resolved(void **state)
@@ -26,7 +27,7 @@ static void test_known_and_resolved(void **state)
     apply(&w, 7, 2, 11);
     assert_int_equal(windows_find(&w, 7, 2, 0, &result), WINDOW_KNOWN);
     assert_true(bytes_equal(result, BYTES_LIT("o")));
-    windows_settle(&w, 7, 2, 12, NULL, NULL);
+    windows_settle(&w, 7, 2, 12);
     assert_int_equal(windows_find(&w, 7, 1, 0, &result), WINDOW_TOO_OLD);
     assert_int_equal(windows_find(&w, 7, 2, 0, &result), WINDOW_KNOWN);
     assert_int_equal(windows_find(&w, 7, 3, 0, &result), WINDOW_NEW);
@@ -92,9 +93,29 @@ static void test_session_comes_back(void **state)
     windows_deinit(&w);
 }
 
+/* One entry with the first ops of two sessions, where one has room: the session used longest ago goes, not one of them. */
+static void test_sessions_of_one_entry(void **state)
+{
+    struct windows w;
+    struct bytes result;
+    windows_init(&w, 2);
+    apply(&w, 1, 1, 100);
+    windows_add(&w, 2, 1, BYTES_LIT("o"));
+    windows_add(&w, 3, 1, BYTES_LIT("o"));
+    windows_settle(&w, 2, 0, 101);
+    windows_settle(&w, 3, 0, 101);
+    windows_evict(&w, NULL, NULL);
+    assert_int_equal(w.forgotten, 100);
+    assert_int_equal(windows_find(&w, 1, 1, 0, &result), WINDOW_FORGOTTEN);
+    assert_int_equal(windows_find(&w, 2, 1, 0, &result), WINDOW_KNOWN);
+    assert_int_equal(windows_find(&w, 3, 1, 0, &result), WINDOW_KNOWN);
+    windows_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_and_resolved), cmocka_unit_test(test_forgotten_sessions),
-                                       cmocka_unit_test(test_session_comes_back)};
+                                       cmocka_unit_test(test_session_comes_back),
+                                       cmocka_unit_test(test_sessions_of_one_entry)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@
 #define BACKOFF_MIN   (2 * NS_PER_MS)
 #define BODY_KEEP     (64u << 10)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
-#define SLOW_NS_PER_BYTE 100 /* 10 MB/s */
+#define SLOW_NS_PER_BYTE 100 /* 10 MB/s: what a large request may take longer on each of its ways */
 
 enum flight_state {
     FLIGHT_NEW,
@@ -75,7 +75,8 @@ struct gate {
     struct list answered;     /* flights, by queue */
     struct env_timer tick; /* runs while there are requests */
     bool stopped;
-    uint64_t id_next, life, attempts;
+    uint64_t id_next, life;
+    struct map attempts; /* target << 1 | bulk → how many were sent there by that lane */
     struct rng rng;
     struct flight *pool;
     size_t pool_count;
@@ -239,6 +240,12 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
         finish(f, ST_OVERLOADED, (struct bytes){0}, "the partition's queue is full: try again later");
         return;
     }
+    if (st == ST_UNAVAILABLE && result.n != 0 && !f->unknown) { /* the only copy is lost; the replica says how */
+        char why[300];
+        snprintf(why, sizeof why, "%.*s", (int)MIN(result.n, sizeof why - 1), (const char *)result.p);
+        finish(f, ST_UNAVAILABLE, (struct bytes){0}, why);
+        return;
+    }
     if (st == ST_INVALID) {
         finish(f, ST_INVALID, (struct bytes){0}, "the op is malformed");
         return;
@@ -306,6 +313,13 @@ static bool try_here(struct flight *f, struct replica *replica, uint64_t now)
     return true;
 }
 
+static uint64_t next_attempt(struct gate *g, store_addr_t to, bool bulk)
+{
+    uint64_t *n = map_get(&g->attempts, to << 1 | bulk);
+    if (n == NULL) map_set(&g->attempts, to << 1 | bulk, n = mem_zalloc(sizeof *n));
+    return ++*n;
+}
+
 static void dispatch(struct flight *f)
 {
     struct gate *g = f->gate;
@@ -321,16 +335,18 @@ static void dispatch(struct flight *f)
     if (store_addr_node(f->target) == g->node_id) replica = g->options.local(g->options.ctx, f->place->partition_id);
     if (replica != NULL && try_here(f, replica, now)) return;
     struct buf head = {0};
+    bool bulk = f->op.n > 64 << 10;
     struct request_head q = {.request_id = f->id,
                              .life = g->life,
-                             .attempt = ++g->attempts,
+                             .attempt = next_attempt(g, f->target, bulk),
+                             .bulk = bulk,
                              .partition_id = f->place->partition_id,
                              .kind = (uint8_t)kind_of(r),
                              .wait_count = r->wait_count,
                              .wait_ms = wait_ms(r, now)};
     request_encode(&q, &head);
     enum status st = mesh_send2(g->options.mesh, store_addr_node(f->target), store_addr_store(f->target),
-                                f->op.n > 64 << 10 ? MESH_BULK : MESH_URGENT, MESH_REQUEST, buf_view(&head),
+                                bulk ? MESH_BULK : MESH_URGENT, MESH_REQUEST, buf_view(&head),
                                 buf_view(&f->op));
     buf_deinit(&head);
     if (st != ST_OK) {
@@ -404,7 +420,7 @@ void gate_submit(struct gate *g, struct request *r)
     uint64_t now = env_now_ns(g->env);
     struct flight *f = flight_new(g);
     r->attempts = 0;
-    r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns);
+    r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns) + 2 * r->body.n * SLOW_NS_PER_BYTE;
     f->request = r;
     list_push_back(&g->all, &f->all);
     if (g->tick.due_ns == 0) env_timer_start(&g->tick, TICK_NS);
@@ -724,6 +740,8 @@ void gate_free(struct gate *g)
     void *p;
     for (size_t i = 0; map_each(&g->places, &i, &id, &p);) mem_free(p);
     map_deinit(&g->places);
+    for (size_t i = 0; map_each(&g->attempts, &i, &id, &p);) mem_free(p);
+    map_deinit(&g->attempts);
     map_deinit(&g->flights);
     catalog_unref(g->catalog);
     mem_free(g->map_nodes);

@@ -51,11 +51,12 @@ said() { [[ $(curl -s "http://$at/health") =~ $1 ]]; }
 served() { local i n=0; for i in 1 2 3 4 5 6 7 8; do [[ $(ask GET "after$i") == "\"$i\"" ]] && n=$((n + 1)); done; ((n >= $1)); }
 spoil
 at=127.0.0.1:$((base + 60))
-place=$(grep -abo "a-mark-in-the-log-4" "$spoilt"/store-0/log/*1.seg | head -1 | cut -d: -f1)
-[[ -n $place ]] || fail "the entry to damage is not in the log"
-printf 'XXXX' | dd of="$(echo "$spoilt"/store-0/log/*1.seg)" bs=1 seek="$place" conv=notrunc 2>/dev/null
+file=$(grep -l "a-mark-in-the-log-4" "$spoilt"/store-0/log/*.seg | head -1)
+[[ -n $file ]] || fail "the entry to damage is not in the log"
+place=$(grep -abo "a-mark-in-the-log-4" "$file" | head -1 | cut -d: -f1)
+printf 'XXXX' | dd of="$file" bs=1 seek="$place" conv=notrunc 2>/dev/null
 spoiled_start
-wait_until 20 said '"unavailable","reason":"partition [0-9]+: the log of store 0 is damaged .file log/0*1.seg, offset [0-9]+: 1 of 1 records' ||
+wait_until 20 said '"unavailable","reason":"partition [0-9]+: the log of store 0 is damaged .file log/[0-9a-f]+.seg, offset [0-9]+: 1 of 1 records' ||
     fail "/health does not say what is damaged: $(curl -s "http://$at/health")"
 [[ $(ask GET d4) =~ UNAVAILABLE.*is\ damaged.*entries\ [0-9]+\ to\ [0-9]+\ are\ gone ]] || fail "the damaged partition answers: $(ask GET d4)"
 served 4 || fail "the other partitions do not go on"

@@ -365,7 +365,11 @@ static void all_result(struct resp_job *j, size_t number, struct bytes encoded)
     struct resp_door *d = j->door;
     struct result head;
     struct reader r = reader_of(encoded);
-    result_next(&r, &head);
+    if (!result_next(&r, &head)) {
+        buf_printf(&j->error, "UNAVAILABLE a node answered nothing");
+        j->stop = true;
+        return;
+    }
     switch (a->op.opcode) {
     case KV_DBSIZE: a->sum += head.number; break;
     case KV_KEYS:
