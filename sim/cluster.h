@@ -95,7 +95,7 @@ struct sim_cluster_counters {
     uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
         reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived, catalogs_fetched,
         beyond_damage, beyond_served, beyond_stopped, prefetches, apply_fetches, applied_off, past_facts, past_confirmed,
-        past_over;
+        past_over, elections_checked;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

@@ -145,13 +145,24 @@ static void slow_replies(struct sim_moves *m)
 
 /* ---- restarts ---- */
 
+static void restart_others_cut(void *ctx)
+{
+    struct sim_moves *m = ctx;
+    if (!m->on) return;
+    each_other(m, m->a, cut);
+    later(m, between(m, NS_PER_S, 2 * NS_PER_S), heal_and_rest);
+}
+
+/* The leader is cut off soon after they were started, mostly: who starts asks all others who it is, and waits for one that does
+ * not answer for most of a lease. */
 static void restart_others(struct sim_moves *m)
 {
     if ((m->a = leader(m)) == NULL) return heal_and_rest(m);
-    each_other(m, m->a, cut);
+    uint64_t down = between(m, NS_PER_MS, 10 * NS_PER_MS);
     for (unsigned i = 0; i < count_of(m); i++)
-        if (server(m, i) != m->a) crash(server(m, i), SIM_KILL, between(m, NS_PER_MS, 30 * NS_PER_MS));
-    later(m, between(m, NS_PER_S, 2 * NS_PER_S), heal_and_rest);
+        if (server(m, i) != m->a) crash(server(m, i), SIM_KILL, down);
+    if (rng_chance(&m->rng, 4)) restart_others_cut(m);
+    else later(m, down + between(m, NS_PER_MS, 40 * NS_PER_MS), restart_others_cut);
 }
 
 /* ---- pauses ---- */
@@ -420,7 +431,7 @@ static void check_change(struct sim_moves *m, const char *line)
 /* Election safety: at most one leader a term (Raft paper, figure 3). */
 static void check_elected(struct sim_moves *m, const char *line)
 {
-    struct elected e = {field(line, " group="), field(line, " term="), field(line, " replica=")};
+    struct elected e = {field(line, " partition="), field(line, " term="), field(line, " replica=")};
     size_t kept = MIN(m->elected_count, (size_t)ELECTED_MAX);
     for (size_t i = 0; i < kept; i++) {
         const struct elected *o = &m->elected[i];
@@ -430,6 +441,7 @@ static void check_elected(struct sim_moves *m, const char *line)
                  e.replica);
     }
     m->elected[m->elected_count++ % ELECTED_MAX] = e;
+    m->cluster->counters.elections_checked++;
 }
 
 static void act_on(struct sim_moves *m, struct sim_server *s, uint64_t delay_ns, void (*fn)(void *ctx))
@@ -442,7 +454,7 @@ static void act_on(struct sim_moves *m, struct sim_server *s, uint64_t delay_ns,
 static void on_report(void *ctx, unsigned node, const char *line)
 {
     struct sim_moves *m = ctx;
-    bool role = strncmp(line, "raft.role group=", 16) == 0;
+    bool role = strncmp(line, "raft.role partition=", 20) == 0;
     if (role && (strstr(line, "why=elected") != NULL)) check_elected(m, line);
     if (strncmp(line, "raft.change", 11) == 0) check_change(m, line);
     if (!m->on || m->acting || m->cluster->options.moves == 0) return;
@@ -451,7 +463,7 @@ static void on_report(void *ctx, unsigned node, const char *line)
         if (sim_node_id(server(m, i)->machine) == node) s = server(m, i);
     if (s == NULL) return;
     unsigned moves = m->cluster->options.moves;
-    bool meta = role && field(line, " group=") == PARTITION_META;
+    bool meta = role && field(line, " partition=") == PARTITION_META;
     if ((moves & MOVE_CHURN) && role && !meta && strstr(line, "why=elected") != NULL)
         act_on(m, s, rng_chance(&m->rng, 5) ? between(m, 0, NS_PER_S) : rng_chance(&m->rng, 2) ? 0 : between(m, 0, 12 * NS_PER_MS),
                churn_now);
