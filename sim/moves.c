@@ -88,7 +88,7 @@ static void heal(struct sim_server *a, struct sim_server *b)
 static void each_other(struct sim_moves *m, struct sim_server *a, void (*fn)(struct sim_server *, struct sim_server *))
 {
     for (unsigned i = 0; i < count_of(m); i++)
-        if (server(m, i) != a) fn(a, server(m, i));
+        if (server(m, i)->machine != a->machine) fn(a, server(m, i)); /* one may have come in another's place */
 }
 
 static void heal_all(struct sim_moves *m)
