@@ -219,6 +219,9 @@ static void on_forgotten(struct flight *f, struct bytes result)
     f->sends = 0;
     unqueue(f);
     f->state = FLIGHT_NEW;
+    struct op op;
+    struct buf *body = &f->request->body;
+    if (body->n == 0 && op_decode(buf_view(&f->op), &op)) buf_put_bytes(body, op.body); /* a large one is only in the op */
     encode_op(f);
     dispatch(f);
 }
@@ -450,8 +453,8 @@ void gate_submit(struct gate *g, struct request *r)
                 f->sends++;
                 return;
             }
-        } else if (f->place->leader != 0) {
-            dispatch(f);
+        } else if (f->place->leader != 0 && !f->place->doubted && f->op.n <= BODY_KEEP) {
+            dispatch(f); /* over the mesh, in one frame: that ends no request */
             return;
         }
     }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "env/fake_env.h"
 #include "mesh/mesh.h"
 #include "model/catalog.h"
@@ -29,6 +30,10 @@ struct test {
     bool silent;        /* the replica on shard 1 does not answer */
     enum status answer; /* else: what it answers */
     store_addr_t hint;  /* who leads, by its answer */
+    hlc_t forgotten;    /* not 0: it first answers that it has forgotten the outcomes up to then */
+    hlc_t since;        /* of the last op */
+    size_t body_bytes;  /* … and its body */
+    uint32_t body_hash;
     size_t asked;
     struct request_head last; /* of what it was asked; op is not kept */
     uint16_t last_shard;
@@ -41,11 +46,16 @@ struct test {
 static void reply(struct test *t, enum status st, store_addr_t hint)
 {
     struct buf b = {0};
+    uint8_t forgotten[9] = {'W'};
+    put_u64(forgotten + 1, t->forgotten);
     struct reply_head p = {.request_id = t->last.request_id,
                            .partition_id = t->last.partition_id,
                            .status = (uint8_t)st,
                            .leader = hint,
-                           .result = st == ST_OK ? BYTES_LIT("o") : (struct bytes){0}};
+                           .result = t->forgotten != 0 ? bytes_of(forgotten, sizeof forgotten)
+                                     : st == ST_OK     ? BYTES_LIT("o")
+                                                       : (struct bytes){0}};
+    t->forgotten = 0;
     reply_encode(&p, &b);
     assert_int_equal(
         mesh_send(t->meshes[1], HERE, (uint16_t)(MESH_SHARD + t->last_shard), MESH_URGENT, MESH_REPLY, buf_view(&b)),
@@ -63,7 +73,13 @@ static void deliver_store(void *ctx, const struct mesh_frame *f)
 {
     struct test *t = ctx;
     if (f->kind != MESH_REQUEST) return;
+    struct op op;
     assert_true(request_decode(f->body, &t->last));
+    if (op_decode(t->last.op, &op)) {
+        t->since = op.since;
+        t->body_bytes = op.body.n;
+        t->body_hash = crc32c(0, op.body.p, op.body.n);
+    }
     t->last.op = (struct bytes){0};
     t->last_shard = f->from_shard;
     t->asked++;
@@ -301,10 +317,57 @@ static void test_deadlines(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void submit_large(struct test *t, size_t n)
+{
+    t->request = (struct request){.kind = REQUEST_WRITE, .table = TABLE_DEFAULT, .slot = 5, .opcode = 300, .done = on_done};
+    uint8_t *p = buf_extend(&t->request.body, n);
+    for (size_t i = 0; i < n; i++) p[i] = (uint8_t)(i * 7 + i / 256);
+    gate_submit(t->gate, &t->request);
+}
+
+/* A large write whose session the partition has forgotten is sent again as a new op with the same body, though the request
+ * does not keep it. */
+static void test_forgotten_large(void **state)
+{
+    struct test *t = *state;
+    own(t, HERE, 4);
+    t->silent = true;
+    submit_large(t, 100 << 10);
+    fake_run(t->env);
+    assert_int_equal(t->asked, 1);
+    assert_int_equal(t->body_bytes, 100 << 10);
+    assert_int_equal(t->since, 0);
+    uint32_t hash = t->body_hash;
+    t->forgotten = 77;
+    t->silent = false;
+    reply(t, ST_OK, 0);
+    fake_run(t->env);
+    assert_int_equal(t->asked, 2);
+    assert_int_equal(t->since, 77);
+    assert_int_equal(t->body_bytes, 100 << 10);
+    assert_int_equal(t->body_hash, hash);
+    assert_int_equal(t->done, 1);
+    assert_int_equal(t->request.status, ST_OK);
+}
+
+/* What is refused at once is told so from a task, never inside gate_submit. */
+static void test_refused_later(void **state)
+{
+    struct test *t = *state;
+    own(t, HERE, 4);
+    submit_large(t, 2 << 20); /* larger than a frame */
+    assert_int_equal(t->done, 0);
+    fake_run(t->env);
+    assert_int_equal(t->done, 1);
+    assert_int_equal(t->request.status, ST_TOO_LARGE);
+    assert_int_equal(t->asked, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_news_order),         TEST(test_news_of_a_moved_replica),
                                        TEST(test_silence_is_no_news), TEST(test_late_refusal),
-                                       TEST(test_old_hint),           TEST(test_deadlines)};
+                                       TEST(test_old_hint),           TEST(test_deadlines),
+                                       TEST(test_forgotten_large),    TEST(test_refused_later)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
