@@ -22,11 +22,12 @@ static void forget(struct lineage *l, uint32_t n)
     l->first += n;
 }
 
-void lineage_grow(struct lineage *l, uint64_t id)
+bool lineage_grow(struct lineage *l, uint64_t id)
 {
     if (l->count == 0) l->first = 1;
-    if (l->count == LINEAGE_MAX) forget(l, 1);
+    if (l->count == LINEAGE_MAX) return false;
     l->ids[l->count++] = id;
+    return true;
 }
 
 void lineage_trim(struct lineage *l, struct incarnation known)
@@ -39,7 +40,7 @@ enum lineage_verdict lineage_compare(const struct lineage *l, struct incarnation
 {
     struct incarnation now = lineage_now(l);
     if (known.boot > now.boot) return LINEAGE_OLDER;
-    if (known.boot == 0 || known.boot < l->first) return LINEAGE_NEWER; /* who knows it is far behind */
+    if (known.boot == 0 || known.boot < l->first) return LINEAGE_NEWER; /* the first was confirmed: who knows one before is behind */
     if (l->ids[known.boot - l->first] != known.id) return LINEAGE_FORKED;
     return known.boot == now.boot ? LINEAGE_SAME : LINEAGE_NEWER;
 }

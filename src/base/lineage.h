@@ -15,7 +15,7 @@
 
 #include "base/bytes.h"
 
-#define LINEAGE_MAX 32 /* beyond, the oldest are forgotten; those are trimmed anyway that the catalog has moved past */
+#define LINEAGE_MAX 32 /* starts that the catalog has not moved past; it trims the others */
 
 struct incarnation {
     uint64_t boot; /* 0: unknown */
@@ -29,9 +29,10 @@ struct lineage {
 };
 
 struct incarnation lineage_now(const struct lineage *l); /* boot 0 if it is empty */
-/* One more start. */
-void lineage_grow(struct lineage *l, uint64_t id);
-/* Forgets what is before a known incarnation that is in it. */
+/* One more start. false: there are LINEAGE_MAX already. None is forgotten instead: only a lineage from which nothing is missing
+ * after a start that the cluster has confirmed can be told from a copy's. */
+bool lineage_grow(struct lineage *l, uint64_t id);
+/* Forgets what is before an incarnation that is in it and that the catalog has confirmed. */
 void lineage_trim(struct lineage *l, struct incarnation known);
 
 enum lineage_verdict {

@@ -60,6 +60,25 @@ void node_fail(struct node *n, enum status st, const char *text)
     node_on_shard(n, 0, tell_failed, mem_copy(&err, sizeof err));
 }
 
+static void fence_here(struct shard *s, void *arg)
+{
+    struct node *n = s->node;
+    struct error *err = arg, failed = {0};
+    if (n->identity.fenced[0] == 0) {
+        snprintf(n->identity.fenced, sizeof n->identity.fenced, "%.*s", (int)sizeof n->identity.fenced - 1, err->text);
+        if (identity_save(n->env, n->dir, &n->identity, &failed) != ST_OK)
+            diag(DIAG_WARN, "node.fence_not_saved dir=\"%s\" why=\"%s\"", n->dir, failed.text);
+    }
+    tell_failed(s, arg);
+}
+
+void node_fence(struct node *n, const char *text)
+{
+    struct error err = {0};
+    error_set(&err, ST_DENIED, "%s", text);
+    node_on_shard(n, 0, fence_here, mem_copy(&err, sizeof err));
+}
+
 /* ---- control's callbacks: shard 0 ---- */
 
 static struct replica *meta_replica(void *ctx) { return shard_replica(&((struct node *)ctx)->shards[0], PARTITION_META); }
