@@ -477,6 +477,7 @@ static void who_back(struct shard *s, void *arg)
     enum status st = judge_start(s, w, why, sizeof why);
     answer_who(s, w->conn, st, why);
     mem_free(w);
+    node_leave(s->node);
 }
 
 static void who_here(struct shard *s, void *arg)
@@ -498,7 +499,8 @@ void node_on_who(struct shard *s, const struct mesh_frame *f)
         answer_who(s, f->conn, ST_VERSION, "");
     } else if (memcmp(cluster.p, s->node->identity.cluster_id, 16) != 0) {
         answer_who(s, f->conn, ST_OK, "");
-    } else if ((w.conn = mesh_hold(s->mesh, f->conn)) != NULL) {
+    } else if (node_enter(s->node)) {
+        w.conn = mesh_hold(s->mesh, f->conn); /* NULL, too many: nobody is answered */
         node_on_shard(s->node, 0, who_here, mem_copy(&w, sizeof w));
     }
 }

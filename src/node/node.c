@@ -263,11 +263,33 @@ uint64_t node_id(const struct node *n) { return n->identity.node_id; }
 
 /* ---- stopping ---- */
 
+static void tell_stopped(struct node *n)
+{
+    if (n->closed == n->shard_count && n->under_way == 0 && n->options.stopped != NULL) n->options.stopped(n->options.ctx);
+}
+
+static void hear_left(struct shard *s, void *unused)
+{
+    (void)unused;
+    s->node->under_way--;
+    tell_stopped(s->node);
+}
+
+/* Who counts up before its shard is closed is counted when shard 0 hears of that; after it, `stopping` is seen. */
+bool node_enter(struct node *n)
+{
+    if (n->stopping) return false;
+    n->under_way++;
+    return true;
+}
+
+void node_leave(struct node *n) { node_on_shard(n, 0, hear_left, NULL); }
+
 static void hear_closed(struct shard *s, void *unused)
 {
     (void)unused;
-    struct node *n = s->node;
-    if (++n->closed == n->shard_count && n->options.stopped != NULL) n->options.stopped(n->options.ctx);
+    s->node->closed++;
+    tell_stopped(s->node);
 }
 
 static void close_shard(struct shard *s, void *unused)

@@ -81,6 +81,7 @@ static void round_back(struct shard *s, void *arg)
     struct round_trip *t = arg;
     t->round->done(t->round);
     mem_free(t);
+    node_leave(s->node);
 }
 
 static void round_here(struct shard *s, void *arg)
@@ -95,6 +96,11 @@ static void go_round(void *ctx, struct resp_round *round)
 {
     struct shard *s = ctx;
     struct round_trip t = {round, s->index};
+    if (!node_enter(s->node)) { /* it is stopping: this door's connections alone */
+        round->visit(round, s->resp);
+        round->done(round);
+        return;
+    }
     node_on_shard(s->node, 0, round_here, mem_copy(&t, sizeof t));
 }
 
