@@ -6,6 +6,7 @@
 
 #include "base/diag.h"
 #include "base/mem.h"
+#include "node/checkpoint.h"
 #include "node/node_internal.h"
 #include "table/place.h"
 
@@ -206,6 +207,9 @@ static enum status open_directory(struct node *n, struct error *err)
 {
     enum status st = env_dir_create(n->env, n->dir, err);
     if (st == ST_OK) st = env_dir_lock(n->env, n->dir, &n->lock, err);
+    struct error half = {0};
+    if (st == ST_OK && checkpoint_clean(n->env, n->dir, &half) != ST_OK)
+        diag(DIAG_WARN, "checkpoint.half_left dir=\"%s\" why=\"%s\"", n->dir, half.text);
     if (st == ST_OK) st = identity_open(n->env, n->dir, n->options.stores, &n->identity, err);
     return st;
 }
