@@ -1048,6 +1048,22 @@ enum status sim_unlink(struct env *env, const char *path, struct error *err)
     return ST_OK;
 }
 
+enum status sim_dir_remove(struct env *env, const char *path, struct error *err)
+{
+    struct disk *d = disk_of(env);
+    char name[NAME_MAX_ + 1];
+    struct inode *dir;
+    spend_name(d);
+    enum status st = path_find(d, path, &dir, name, err);
+    if (st != ST_OK) return st;
+    struct inode *i = name[0] != '\0' ? entry_now(dir, name) : NULL;
+    if (i == NULL) return error_set(err, ST_NOT_FOUND, "rmdir '%s': no such directory", path);
+    if (!i->dir || !dir_is_empty(i)) return error_set(err, ST_IO, "rmdir '%s': not an empty directory", path);
+    op_new(d, dir, name, NULL, NULL, i);
+    entry_set_now(dir, name, NULL);
+    return ST_OK;
+}
+
 bool sim_exists(struct env *env, const char *path)
 {
     struct inode *i;

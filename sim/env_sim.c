@@ -59,6 +59,7 @@ const struct env_ops sim_env_ops = {
     .file_zero_fill = sim_file_zero_fill,
     .dir_create = sim_dir_create,
     .dir_sync = sim_dir_sync,
+    .dir_remove = sim_dir_remove,
     .dir_list = sim_dir_list,
     .rename = sim_rename,
     .unlink = sim_unlink,

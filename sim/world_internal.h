@@ -243,6 +243,7 @@ enum status sim_file_size(struct env_file *, uint64_t *, struct error *);
 enum status sim_file_truncate(struct env_file *, uint64_t, struct error *);
 enum status sim_file_zero_fill(struct env_file *, uint64_t, struct error *);
 enum status sim_dir_create(struct env *, const char *, struct error *);
+enum status sim_dir_remove(struct env *, const char *, struct error *);
 enum status sim_dir_sync(struct env *, const char *, struct error *);
 enum status sim_dir_list(struct env *, const char *, void (*)(void *, const char *), void *, struct error *);
 enum status sim_rename(struct env *, const char *, const char *, struct error *);

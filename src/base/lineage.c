@@ -25,21 +25,28 @@ static void forget(struct lineage *l, uint32_t n)
 void lineage_grow(struct lineage *l, uint64_t id)
 {
     if (l->count == 0) l->first = 1;
-    if (l->count == LINEAGE_MAX) forget(l, 1);
+    if (l->count == LINEAGE_MAX) {
+        if (l->anchor.boot == 0) l->anchor = (struct incarnation){l->first, l->ids[0]};
+        forget(l, 1);
+    }
     l->ids[l->count++] = id;
 }
 
 void lineage_trim(struct lineage *l, struct incarnation known)
 {
-    if (known.boot <= l->first || known.boot >= l->first + l->count) return;
-    if (l->ids[known.boot - l->first] == known.id) forget(l, (uint32_t)(known.boot - l->first));
+    if (known.boot < l->first || known.boot >= l->first + l->count) return;
+    if (l->ids[known.boot - l->first] != known.id) return;
+    forget(l, (uint32_t)(known.boot - l->first));
+    l->anchor = (struct incarnation){0};
 }
 
 enum lineage_verdict lineage_compare(const struct lineage *l, struct incarnation known)
 {
     struct incarnation now = lineage_now(l);
     if (known.boot > now.boot) return LINEAGE_OLDER;
-    if (known.boot == 0 || known.boot < l->first) return LINEAGE_NEWER; /* who knows it is far behind */
+    uint64_t confirmed = l->anchor.boot != 0 ? l->anchor.boot : l->first;
+    if (known.boot == 0 || known.boot < confirmed) return LINEAGE_NEWER; /* who knows only one before that is behind */
+    if (known.boot < l->first) return known.boot == l->anchor.boot && known.id == l->anchor.id ? LINEAGE_NEWER : LINEAGE_FORKED;
     if (l->ids[known.boot - l->first] != known.id) return LINEAGE_FORKED;
     return known.boot == now.boot ? LINEAGE_SAME : LINEAGE_NEWER;
 }
@@ -55,6 +62,8 @@ void lineage_why(const struct lineage *l, struct incarnation known, char *out, s
 
 void lineage_put(const struct lineage *l, struct buf *out)
 {
+    buf_put_u64(out, l->anchor.boot);
+    buf_put_u64(out, l->anchor.id);
     buf_put_u64(out, l->first);
     buf_put_u8(out, (uint8_t)l->count);
     for (uint32_t i = 0; i < l->count; i++) buf_put_u64(out, l->ids[i]);
@@ -62,8 +71,12 @@ void lineage_put(const struct lineage *l, struct buf *out)
 
 bool lineage_get(struct reader *r, struct lineage *out)
 {
-    *out = (struct lineage){.first = reader_u64(r), .count = reader_u8(r)};
-    if (r->failed || out->count > LINEAGE_MAX || (out->count != 0 && out->first == 0) ||
+    *out = (struct lineage){0};
+    out->anchor.boot = reader_u64(r);
+    out->anchor.id = reader_u64(r);
+    out->first = reader_u64(r);
+    out->count = reader_u8(r);
+    if (r->failed || (out->anchor.boot != 0 && out->anchor.boot >= out->first) || out->count > LINEAGE_MAX || (out->count != 0 && out->first == 0) ||
         out->first > UINT64_MAX - LINEAGE_MAX)
         return false;
     for (uint32_t i = 0; i < out->count; i++) out->ids[i] = reader_u64(r);

@@ -4,7 +4,10 @@
  * Purpose:    each start of a node has a number (its boot) and a random id; together they are its incarnation. A directory
  *             remembers its latest incarnations in a row: its lineage. Whoever knows one incarnation of a node can tell from
  *             a lineage whether it continues that one, is older (a backup was put back), or forked off (a copy was started).
- * Format:     first u64 | count u8 | count × id u64: the boots first, first + 1, …, the last is the present one.
+ *             Starts are forgotten only before one that the cluster has confirmed, or in a gap after it: what is known to
+ *             others of that gap can't be told from a copy's start, and counts as one.
+ * Format:     anchor boot u64, id u64 (0: none) | first u64 | count u8 | count × id u64: the boots first, first + 1, …, the last
+ *             is the present one.
  * Threading:  values only. */
 #ifndef CAIRN_BASE_LINEAGE_H
 #define CAIRN_BASE_LINEAGE_H
@@ -15,7 +18,7 @@
 
 #include "base/bytes.h"
 
-#define LINEAGE_MAX 32 /* beyond, the oldest are forgotten; those are trimmed anyway that the catalog has moved past */
+#define LINEAGE_MAX 32 /* latest starts */
 
 struct incarnation {
     uint64_t boot; /* 0: unknown */
@@ -23,6 +26,7 @@ struct incarnation {
 };
 
 struct lineage {
+    struct incarnation anchor; /* the last one known to be confirmed, if starts between it and the first were forgotten */
     uint64_t first;
     uint32_t count; /* 0: none */
     uint64_t ids[LINEAGE_MAX];
@@ -31,7 +35,7 @@ struct lineage {
 struct incarnation lineage_now(const struct lineage *l); /* boot 0 if it is empty */
 /* One more start. */
 void lineage_grow(struct lineage *l, uint64_t id);
-/* Forgets what is before a known incarnation that is in it. */
+/* Forgets what is before an incarnation that is in it and that the catalog has confirmed. */
 void lineage_trim(struct lineage *l, struct incarnation known);
 
 enum lineage_verdict {

@@ -40,15 +40,41 @@ static void test_compare(void **state)
     }
 }
 
+/* However often a directory is started that nobody confirms, it does not become newer than what others know of a copy, and is
+ * not mistaken for one by who knows the last of its own that was confirmed. */
 static void test_bounded(void **state)
 {
-    struct lineage l = of(LINEAGE_MAX + 5, 7);
+    static const struct {
+        struct incarnation known;
+        enum lineage_verdict want;
+    } cases[] = {
+        {{0, 0}, LINEAGE_NEWER},
+        {{8, 7008}, LINEAGE_NEWER},   /* before the last confirmed */
+        {{9, 7009}, LINEAGE_NEWER},   /* that one */
+        {{9, 1}, LINEAGE_FORKED},
+        {{10, 1}, LINEAGE_FORKED},    /* in the gap: a copy's, for all that can be told */
+        {{10, 7010}, LINEAGE_FORKED},
+        {{108, 7108}, LINEAGE_NEWER},
+        {{108, 1}, LINEAGE_FORKED},
+        {{109, 7109}, LINEAGE_SAME},
+        {{110, 1}, LINEAGE_OLDER},
+    };
+    struct lineage l = of(12, 7), copy;
+    struct buf b = {0};
+    lineage_trim(&l, (struct incarnation){9, 7009});
+    for (unsigned i = 13; i <= 109; i++) lineage_grow(&l, 7000 + i);
     assert_int_equal(l.count, LINEAGE_MAX);
-    assert_int_equal(lineage_now(&l).boot, LINEAGE_MAX + 5);
-    assert_int_equal(l.first, 6);
-    /* Who knows only what is forgotten can't tell, and does not refuse. */
-    assert_int_equal(lineage_compare(&l, (struct incarnation){5, 1}), LINEAGE_NEWER);
-    assert_int_equal(lineage_compare(&l, (struct incarnation){6, 1}), LINEAGE_FORKED);
+    lineage_put(&l, &b);
+    struct reader r = reader_of(buf_view(&b));
+    assert_true(lineage_get(&r, &copy) && reader_done(&r));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(lineage_compare(&l, cases[i].known), cases[i].want);
+        assert_int_equal(lineage_compare(&copy, cases[i].known), cases[i].want);
+    }
+    lineage_trim(&l, (struct incarnation){100, 7100}); /* confirmed: the gap is of no interest any more */
+    assert_int_equal(lineage_compare(&l, (struct incarnation){10, 1}), LINEAGE_NEWER);
+    assert_int_equal(lineage_compare(&l, (struct incarnation){100, 1}), LINEAGE_FORKED);
+    buf_deinit(&b);
 }
 
 static void test_trim(void **state)
@@ -72,7 +98,7 @@ static void test_encoding(void **state)
     struct buf b = {0};
     struct lineage l = of(4, 7), out;
     lineage_put(&l, &b);
-    assert_int_equal(b.n, 8 + 1 + 4 * 8);
+    assert_int_equal(b.n, 16 + 8 + 1 + 4 * 8);
     struct reader r = reader_of(buf_view(&b));
     assert_true(lineage_get(&r, &out) && reader_done(&r));
     assert_int_equal(lineage_compare(&out, lineage_now(&l)), LINEAGE_SAME);
@@ -80,7 +106,7 @@ static void test_encoding(void **state)
         r = reader_of(bytes_of(b.p, n));
         assert_false(lineage_get(&r, &out));
     }
-    b.p[8] = LINEAGE_MAX + 1;
+    b.p[24] = LINEAGE_MAX + 1;
     r = reader_of(buf_view(&b));
     assert_false(lineage_get(&r, &out));
     buf_deinit(&b);

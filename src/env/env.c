@@ -168,6 +168,11 @@ enum status env_dir_create(struct env *env, const char *path, struct error *err)
     return env->ops->dir_create(env, path, err);
 }
 
+enum status env_dir_remove(struct env *env, const char *path, struct error *err)
+{
+    return env->ops->dir_remove(env, path, err);
+}
+
 enum status env_dir_sync(struct env *env, const char *path, struct error *err)
 {
     return env->ops->dir_sync(env, path, err);

@@ -142,6 +142,7 @@ enum status env_dir_list(struct env *env, const char *path, void (*each)(void *c
                          struct error *err);
 enum status env_rename(struct env *env, const char *from, const char *to, struct error *err);
 enum status env_unlink(struct env *env, const char *path, struct error *err);
+enum status env_dir_remove(struct env *env, const char *path, struct error *err); /* an empty one */
 bool env_exists(struct env *env, const char *path);
 /* Holds an exclusive lock on a file in the directory until the process ends or unlocks. ST_BUSY names the holder. */
 enum status env_dir_lock(struct env *env, const char *path, struct env_file **out, struct error *err);
@@ -198,6 +199,7 @@ struct env_ops {
     enum status (*dir_list)(struct env *, const char *, void (*)(void *, const char *), void *, struct error *);
     enum status (*rename)(struct env *, const char *, const char *, struct error *);
     enum status (*unlink)(struct env *, const char *, struct error *);
+    enum status (*dir_remove)(struct env *, const char *, struct error *);
     bool (*exists)(struct env *, const char *);
     enum status (*dir_lock)(struct env *, const char *, struct env_file **, struct error *);
     enum status (*disk_free)(struct env *, const char *, uint64_t *, struct error *);

@@ -106,6 +106,7 @@ static const struct env_ops real_ops = {
     .file_zero_fill = real_file_zero_fill,
     .dir_create = real_dir_create,
     .dir_sync = real_dir_sync,
+    .dir_remove = real_dir_remove,
     .dir_list = real_dir_list,
     .rename = real_rename,
     .unlink = real_unlink,

@@ -227,6 +227,11 @@ enum status real_rename(struct env *env, const char *from, const char *to, struc
     return st;
 }
 
+enum status real_dir_remove(struct env *env, const char *path, struct error *err)
+{
+    return rmdir(path) == 0 ? ST_OK : fail(err, errno, "rmdir", path);
+}
+
 enum status real_unlink(struct env *env, const char *path, struct error *err)
 {
     return unlink(path) == 0 ? ST_OK : fail(err, errno, "unlink", path);

@@ -171,6 +171,7 @@ enum status real_file_size(struct env_file *, uint64_t *, struct error *);
 enum status real_file_truncate(struct env_file *, uint64_t, struct error *);
 enum status real_file_zero_fill(struct env_file *, uint64_t, struct error *);
 enum status real_dir_create(struct env *, const char *, struct error *);
+enum status real_dir_remove(struct env *, const char *, struct error *);
 enum status real_dir_sync(struct env *, const char *, struct error *);
 enum status real_dir_list(struct env *, const char *, void (*)(void *, const char *), void *, struct error *);
 enum status real_rename(struct env *, const char *, const char *, struct error *);

@@ -102,14 +102,13 @@ bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const
         snprintf(why, max, "node %" PRIu64 " at %s is fenced off: %s", node_id, where, text);
         return false;
     }
-    if (v == LINEAGE_NEWER && lineage_now(l).boot > p->known.boot) mesh_set_incarnation(m, node_id, lineage_now(l));
     return true;
 }
 
 void mesh_set_incarnation(struct mesh *m, uint64_t node_id, struct incarnation known)
 {
     struct mesh_peer *p = map_get(&m->peers, node_id);
-    if (p == NULL || known.boot <= p->known.boot) return;
+    if (p == NULL || (known.boot == p->known.boot && known.id == p->known.id)) return;
     p->known = known;
     mesh_conns_fence(m, node_id, known);
 }

@@ -115,8 +115,9 @@ void mesh_set_lineage(struct mesh *m, const struct lineage *l); /* before the fi
 
 /* Where a node listens ("host:port"); a changed address drops the old connection. NULL forgets the peer. */
 void mesh_set_peer(struct mesh *m, uint64_t node_id, const char *address);
-/* An incarnation of the peer that others know. Connections of those that it supersedes end; what it does not continue, and
- * what it supersedes, is refused from now on. What a hello says is remembered as well. */
+/* The peer's incarnation by the catalog. Connections of those that it supersedes end; what does not continue it is refused from
+ * now on. A hello alone fences nobody: who said it may die before the cluster has confirmed it. It takes the place of older
+ * incarnations' connections; and while one lives, the hello of another that is not newer has to try again later. */
 void mesh_set_incarnation(struct mesh *m, uint64_t node_id, struct incarnation known);
 /* Is there a connection from the node that is not of this incarnation, and was heard of within the time? */
 bool mesh_hears_other(const struct mesh *m, uint64_t node_id, struct incarnation now, uint64_t within_ns);

@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "mesh/mesh_internal.h"
 
+#define RIVAL_NS (2 * NS_PER_S) /* a connection that was silent for as long holds no place: pings come more often */
+
 struct mesh_conn {
     struct mesh *mesh;
     struct link link; /* in mesh.conns */
@@ -104,9 +106,26 @@ static void conn_supersede(struct mesh_conn *c)
         struct mesh_conn *old = CONTAINER_OF(k, struct mesh_conn, link);
         next = list_next(&c->mesh->conns, k);
         if (old != c && old->greeted && old->hello.from_node == c->hello.from_node &&
-            old->hello.shard == c->hello.shard && old->hello.lane == c->hello.lane)
+            ((old->hello.shard == c->hello.shard && old->hello.lane == c->hello.lane) ||
+             lineage_now(&old->hello.lineage).boot < lineage_now(&c->hello.lineage).boot))
             conn_end(old);
     }
+}
+
+/* Is another incarnation of the node connected, and alive, that this one is not newer than? Only the catalog can say which is
+ * right; until it does, they do not speak in turns. */
+static bool conn_rivalled(const struct mesh_conn *c)
+{
+    struct incarnation now = lineage_now(&c->hello.lineage);
+    uint64_t at = env_now_ns(env_loop_env(c->mesh->o.loop));
+    for (struct link *k = list_first(&c->mesh->conns); k != NULL; k = list_next(&c->mesh->conns, k)) {
+        const struct mesh_conn *old = CONTAINER_OF(k, const struct mesh_conn, link);
+        struct incarnation other = lineage_now(&old->hello.lineage);
+        if (old != c && old->greeted && old->hello.lane != MESH_LANE_CALL && old->hello.from_node == c->hello.from_node &&
+            other.id != now.id && other.boot >= now.boot && now.boot != 0 && at - old->heard_ns < RIVAL_NS)
+            return true;
+    }
+    return false;
 }
 
 static bool on_hello(struct mesh_conn *c, struct mesh_frame *f)
@@ -136,6 +155,9 @@ static bool on_hello(struct mesh_conn *c, struct mesh_frame *f)
     char why[700];
     if (!mesh_admit(m, c->hello.from_node, &c->hello.lineage, env_stream_peer(c->stream), why, sizeof why))
         return conn_refuse(c, MESH_REFUSED_FENCED, why);
+    if (c->hello.lane != MESH_LANE_CALL && conn_rivalled(c))
+        return conn_refuse(c, MESH_REFUSED_FAULT, "another start of this node is connected, and the catalog does not say yet which "
+                                                  "one is right: try again");
     c->greeted = true;
     c->in.body_max = m->o.frame_bytes_max;
     c->in.keep_buffer = c->hello.lane == MESH_BULK;

@@ -154,7 +154,7 @@ static void test_hello_round_trip(void **state)
     struct mesh_frame f;
     for (uint64_t id = 1; id <= 3; id++) lineage_grow(&in.lineage, id * 77);
     mesh_hello_put(&b, &in);
-    assert_int_equal(b.n, MESH_HEADER_BYTES + MESH_HELLO_BYTES + 9 + 3 * 8);
+    assert_int_equal(b.n, MESH_HEADER_BYTES + MESH_HELLO_BYTES + 25 + 3 * 8);
     assert_int_equal(mesh_frame_decode(buf_view(&b), true, &f, NULL), ST_OK);
     assert_int_equal(f.kind, MESH_HELLO);
     assert_int_equal(mesh_hello_decode(f.body, &out, NULL), ST_OK);

@@ -116,7 +116,7 @@ enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind,
 size_t mesh_link_queued(const struct mesh_link *l);
 void mesh_link_write(struct mesh_link *l);
 
-/* Does the peer's lineage continue what is known of it? If so it is known from now on; else the text says why not. */
+/* Does the peer's lineage continue what the catalog says of it? If not, the text says why. */
 bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const char *where, char *why, size_t max);
 
 /* mesh_conn.c */

@@ -1000,6 +1000,80 @@ static void test_peers_bound(void **state)
     world_free(w);
 }
 
+static void be(struct world *w, uint64_t node, uint64_t id)
+{
+    struct lineage l = {.first = 5, .count = 1, .ids = {55}};
+    lineage_grow(&l, id);
+    for (uint16_t i = 0; i < SHARDS; i++) mesh_set_lineage(w->nodes[node].shards[i].mesh, &l);
+}
+
+static void catalog_says(struct world *w, uint64_t boot, uint64_t id)
+{
+    for (uint16_t i = 0; i < SHARDS; i++)
+        mesh_set_incarnation(w->nodes[1].shards[i].mesh, 2, (struct incarnation){boot, id});
+}
+
+static size_t seen_by_1(struct world *w)
+{
+    return shard(w, 1, 0)->seen_count + shard(w, 1, 1)->seen_count;
+}
+
+/* A copy that said hello, and died before the catalog had its start, does not keep the original off. */
+static void test_a_hello_fences_nobody(void **state)
+{
+    struct world *w = world_of(2);
+    catalog_says(w, 5, 55);
+    be(w, 2, 67);
+    assert_int_equal(send_number(shard(w, 2, 0), 1, 0, MESH_URGENT, 0, 8), ST_OK);
+    fake_advance(w->f, NS_PER_S);
+    assert_int_equal(seen_by_1(w), 1);
+    mesh_set_peer(shard(w, 2, 0)->mesh, 1, NULL);
+    know(w, 2, 1);
+    be(w, 2, 66);
+    fake_advance(w->f, NS_PER_S);
+    assert_int_equal(send_number(shard(w, 2, 0), 1, 0, MESH_URGENT, 1, 8), ST_OK);
+    fake_advance(w->f, 5 * NS_PER_S);
+    assert_int_equal(seen_by_1(w), 2);
+    assert_false(logged(w, "fenced off"));
+    world_free(w);
+}
+
+/* Two processes with the same start: who is there first stays, until the catalog says which is right. */
+static void test_the_catalog_decides(void **state)
+{
+    struct world *w = world_of(2);
+    env_listener_close(shard(w, 1, 1)->listener); /* both come to the same shard: another does not know of them */
+    shard(w, 1, 1)->listener = NULL;
+    node_start(w, 3, cluster, 2, 1);
+    know(w, 3, 1);
+    catalog_says(w, 5, 55);
+    be(w, 2, 66);
+    be(w, 3, 67);
+    assert_int_equal(send_number(shard(w, 2, 0), 1, 0, MESH_URGENT, 0, 8), ST_OK);
+    fake_advance(w->f, NS_PER_S);
+    assert_int_equal(send_number(shard(w, 3, 0), 1, 0, MESH_URGENT, 1, 8), ST_OK);
+    fake_advance(w->f, 500 * NS_PER_MS);
+    assert_int_equal(seen_by_1(w), 1);
+    assert_true(logged(w, "another start of this node is connected"));
+    assert_false(logged(w, "fenced off"));
+    catalog_says(w, 6, 67);
+    fake_advance(w->f, 10 * NS_PER_S);
+    assert_true(logged(w, "mesh.superseded node=1"));
+    assert_true(logged(w, "fenced off"));
+    assert_int_equal(send_number(shard(w, 3, 0), 1, 0, MESH_URGENT, 2, 8), ST_OK);
+    send_number(shard(w, 2, 0), 1, 0, MESH_URGENT, 3, 8);
+    fake_advance(w->f, 20 * NS_PER_S);
+    bool second = false, first = false;
+    for (uint16_t i = 0; i < SHARDS; i++)
+        for (size_t k = 0; k < shard(w, 1, i)->seen_count; k++) {
+            second = second || shard(w, 1, i)->seen[k].number == 2;
+            first = first || shard(w, 1, i)->seen[k].number == 3;
+        }
+    assert_true(second);
+    assert_false(first);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1034,6 +1108,8 @@ int main(void)
         cmocka_unit_test(test_calls_that_fail),
         cmocka_unit_test(test_too_many_calls_and_stop),
         cmocka_unit_test(test_peers_bound),
+        cmocka_unit_test(test_a_hello_fences_nobody),
+        cmocka_unit_test(test_the_catalog_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

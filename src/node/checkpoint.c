@@ -86,6 +86,49 @@ enum status checkpoint_find(struct env *env, const char *node_dir, struct checkp
     return env_exists(env, path) ? env_dir_list(env, path, found, out, err) : ST_OK;
 }
 
+/* ---- removing half ones ---- */
+
+struct names {
+    struct buf text; /* each with its 0 */
+};
+
+static void add_name(void *ctx, const char *name) { buf_put(&((struct names *)ctx)->text, name, strlen(name) + 1); }
+
+/* A half checkpoint: files, and the engines' directories of files. */
+static enum status remove_tree(struct env *env, const char *dir, unsigned depth, struct error *err)
+{
+    struct names names = {0};
+    enum status st = env_dir_list(env, dir, add_name, &names, err);
+    for (size_t at = 0; st == ST_OK && at < names.text.n; at += strlen((char *)names.text.p + at) + 1) {
+        char path[800];
+        struct error ignored = {0};
+        snprintf(path, sizeof path, "%s/%s", dir, (char *)names.text.p + at);
+        if (env_unlink(env, path, &ignored) == ST_OK) continue;
+        st = depth == 0 ? error_set(err, ST_IO, "%s", ignored.text) : remove_tree(env, path, depth - 1, err);
+    }
+    buf_deinit(&names.text);
+    return st == ST_OK ? env_dir_remove(env, dir, err) : st;
+}
+
+enum status checkpoint_clean(struct env *env, const char *node_dir, struct error *err)
+{
+    char parent[500];
+    struct names names = {0};
+    snprintf(parent, sizeof parent, "%s/checkpoints", node_dir);
+    enum status st = env_exists(env, parent) ? env_dir_list(env, parent, add_name, &names, err) : ST_OK;
+    for (size_t at = 0; st == ST_OK && at < names.text.n; at += strlen((char *)names.text.p + at) + 1) {
+        const char *name = (char *)names.text.p + at;
+        char path[800];
+        size_t n = strlen(name);
+        if (n <= 4 || strcmp(name + n - 4, ".new") != 0) continue;
+        snprintf(path, sizeof path, "%s/%s", parent, name);
+        st = remove_tree(env, path, 2, err);
+        if (st == ST_OK) diag(DIAG_INFO, "checkpoint.half_removed dir=\"%s\"", path);
+    }
+    buf_deinit(&names.text);
+    return st;
+}
+
 /* ---- making one ---- */
 
 struct making {
@@ -151,10 +194,32 @@ static void run_end(struct env_job *job)
     if (m->status == ST_OK) m->status = env_dir_sync(env, m->parent, &m->err);
 }
 
+/* A half one would pin the engines' files for nothing. */
+static void run_remove(struct env_job *job)
+{
+    struct making *m = CONTAINER_OF(job, struct making, job);
+    struct error err = {0};
+    if (checkpoint_clean(m->node->env, m->node->dir, &err) != ST_OK)
+        diag(DIAG_WARN, "checkpoint.half_left dir=\"%s\" why=\"%s\"", m->half, err.text);
+}
+
 static void end_done(struct env_job *job)
 {
     struct making *m = CONTAINER_OF(job, struct making, job);
     node_on_shard(m->node, 0, finish, m); /* not from within the worker that is to be freed */
+}
+
+static void remove_half(struct making *m)
+{
+    m->job = (struct env_job){.run = run_remove, .done = end_done};
+    env_worker_submit(m->worker, m->node->shards[0].loop, &m->job);
+}
+
+static void run_ended(struct env_job *job)
+{
+    struct making *m = CONTAINER_OF(job, struct making, job);
+    if (m->status != ST_OK) remove_half(m);
+    else end_done(job);
 }
 
 /* Shard 0: a store is done. */
@@ -170,10 +235,10 @@ static void hear_store(struct shard *s, void *arg)
     mem_free(p);
     if (--m->left != 0) return;
     if (m->status != ST_OK) {
-        node_on_shard(m->node, 0, finish, m);
+        remove_half(m);
         return;
     }
-    m->job = (struct env_job){.run = run_end, .done = end_done};
+    m->job = (struct env_job){.run = run_end, .done = run_ended};
     env_worker_submit(m->worker, m->node->shards[0].loop, &m->job);
 }
 
@@ -205,7 +270,7 @@ static void begin_done(struct env_job *job)
 {
     struct making *m = CONTAINER_OF(job, struct making, job);
     if (m->status != ST_OK) {
-        node_on_shard(m->node, 0, finish, m);
+        remove_half(m);
         return;
     }
     m->left = m->info.stores;

@@ -32,8 +32,10 @@ enum status checkpoint_info_load(struct env *env, const char *dir, struct checkp
 
 struct checkpoint_list {
     char names[CHECKPOINTS_MAX][CHECKPOINT_NAME_MAX]; /* whole ones, in no order */
-    size_t count, half;                              /* half: begun and not finished, to be removed by hand */
+    size_t count, half;                              /* half: begun and not finished */
 };
+/* Removes what was begun and not finished. Blocking; while no checkpoint is being made. */
+enum status checkpoint_clean(struct env *env, const char *node_dir, struct error *err);
 enum status checkpoint_find(struct env *env, const char *node_dir, struct checkpoint_list *out, struct error *err);
 
 /* Makes one; done runs once, on shard 0. dir is borrowed for the call. ST_BUSY: one is being made, or an engine refuses just

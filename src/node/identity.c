@@ -27,6 +27,7 @@ enum status identity_save(struct env *env, const char *dir, const struct identit
     buf_put_u16(&b, id->stores);
     for (uint16_t i = 0; i < id->stores; i++) buf_put(&b, id->store_ids[i], 16);
     lineage_put(&id->lineage, &b);
+    if (id->fenced[0] != 0) buf_put_lp(&b, bytes_str(id->fenced));
     put_u32(b.p + 8, crc32c(0, b.p + 12, b.n - 12));
     enum status st = env_exists(env, tmp) ? env_unlink(env, tmp, err) : ST_OK;
     if (st == ST_OK) st = env_file_open(env, tmp, ENV_CREATE, &f, err);
@@ -64,6 +65,8 @@ static enum status read_identity(struct bytes file, const char *path, struct ide
         if (id.n == 16) memcpy(out->store_ids[i], id.p, 16);
     }
     bool lineage = lineage_get(&r, &out->lineage);
+    struct bytes fenced = lineage && reader_left(&r) != 0 ? reader_lp(&r) : (struct bytes){0};
+    snprintf(out->fenced, sizeof out->fenced, "%.*s", (int)MIN(fenced.n, sizeof out->fenced - 1), (const char *)fenced.p);
     return lineage && reader_done(&r) ? ST_OK : error_set(err, ST_CORRUPT, "'%s' has a wrong length", path);
 }
 
@@ -112,7 +115,6 @@ enum status identity_open(struct env *env, const char *dir, uint16_t stores, str
         out->stores = stores;
         env_random(env, out->uuid, 16);
         for (uint16_t i = 0; i < stores; i++) env_random(env, out->store_ids[i], 16);
-        lineage_grow(&out->lineage, env_random_u64(env));
         return identity_save(env, dir, out, err);
     }
     enum status st = env_file_open(env, path, ENV_READ, &f, err);
@@ -122,8 +124,8 @@ enum status identity_open(struct env *env, const char *dir, uint16_t stores, str
     env_file_close(f);
     if (st == ST_OK) st = read_identity(buf_view(&b), path, out, err);
     buf_deinit(&b);
+    if (st == ST_OK && out->fenced[0] != 0) /* the text says what to do */
+        st = error_set(err, ST_DENIED, "%s (found at an earlier start)", out->fenced);
     for (uint16_t i = 0; st == ST_OK && out->opened && i < out->stores; i++) st = check_store(env, dir, i, err);
-    if (st != ST_OK) return st;
-    lineage_grow(&out->lineage, env_random_u64(env));
-    return identity_save(env, dir, out, err);
+    return st;
 }

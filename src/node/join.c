@@ -4,7 +4,8 @@
  * MESH_JOIN:       format u8 | uuid 16 | stores u16 | lp address | lineage
  * MESH_JOIN_REPLY: status u8 | lp text (if not ok) | cluster id 16 | node id u64 | lp catalog from 0
  * MESH_WHO:        format u8 | cluster id 16 | node id u64 | lineage
- * MESH_WHO_REPLY:  status u8 (ok; denied: it must not start; busy: another incarnation is heard still) | lp text */
+ * MESH_WHO_REPLY:  status u8 (ok; denied: by the catalog it must not start, ever; exists: it must not now, for another process
+ *                  answered in its name; busy: another incarnation is heard still) | lp text */
 #include <stdio.h>
 
 #include "base/diag.h"
@@ -28,9 +29,18 @@ static void open_all(struct node *n)
     for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_open_stores, NULL);
 }
 
+static bool save_start(struct node *n)
+{
+    struct error err = {0};
+    enum status st = identity_save(n->env, n->dir, &n->identity, &err);
+    if (st != ST_OK) node_fail(n, st, err.text);
+    return st == ST_OK;
+}
+
 /* ---- asking to join ---- */
 
 static void ask(struct node *n);
+static void ask_others(struct node *n);
 
 static void on_join_timer(struct env_timer *timer) { ask(CONTAINER_OF(timer, struct node, join_timer)); }
 
@@ -56,8 +66,17 @@ static void joined(struct node *n, struct reader *r)
     n->identity.node_id = id;
     enum status st = control_save(n->env, n->dir, c, &err);
     if (st == ST_OK) st = identity_save(n->env, n->dir, &n->identity, &err);
+    const struct catalog_node *self = catalog_node(c, id);
     if (st != ST_OK) {
         node_fail(n, st, err.text);
+    } else if (self != NULL && lineage_fenced(lineage_compare(&n->identity.lineage, self->incarnation))) {
+        char why[400];
+        lineage_why(&n->identity.lineage, self->incarnation, why, sizeof why);
+        node_fence(n, why);
+    } else if (again) { /* now that it is known who the others are: is another process heard by them? */
+        n->ask_catalog = catalog_ref(c);
+        n->asks = 0;
+        ask_others(n);
     } else {
         diag(DIAG_INFO, "node.joined node=%llu through=%s", (unsigned long long)id, n->join);
         open_all(n);
@@ -81,7 +100,8 @@ static void on_answer(void *ctx, const struct mesh_frame *f, const char *why_not
         if (status == ST_DENIED || status == ST_VERSION || status == ST_EXISTS) {
             char line[400];
             snprintf(line, sizeof line, "%s does not let this node join: %.*s", n->join, (int)MIN(text.n, 300), (const char *)text.p);
-            node_fail(n, (enum status)status, line);
+            if (status == ST_DENIED && n->identity.node_id != 0) node_fence(n, line);
+            else node_fail(n, (enum status)status, line);
             return;
         }
         diag(DIAG_INFO, "node.join_again through=%s why=\"%.*s\"", n->join, (int)MIN(text.n, 200), (const char *)text.p);
@@ -233,7 +253,7 @@ static void proposal_done(struct request *r)
              memcmp(result.bytes.p, "DENIED ", 7) == 0) {
         char text[500];
         snprintf(text, sizeof text, "%.*s", (int)result.bytes.n - 7, (const char *)result.bytes.p + 7);
-        node_fail(p->node, ST_DENIED, text);
+        node_fence(p->node, text);
     }
     buf_deinit(&r->body);
     mem_free(p);
@@ -317,6 +337,10 @@ static struct catalog *founders_catalog(const struct node *n)
 static size_t choose_asked(const struct node *n, const struct catalog *c, const char *out[ASKED_MAX])
 {
     size_t count = 0;
+    if (c == NULL) {
+        out[0] = n->join;
+        return 1;
+    }
     const struct catalog_node *self = catalog_node(c, n->identity.node_id);
     if (self != NULL && strcmp(self->address, n->advertise) != 0 && strcmp(self->address, n->listen) != 0)
         out[count++] = self->address; /* is the original of this directory still there? */
@@ -332,11 +356,11 @@ static size_t choose_asked(const struct node *n, const struct catalog *c, const 
     return count;
 }
 
-static void ask_others(struct node *n);
-
+/* This start is let in: it is on disk before anyone hears a hello or a proposal of it. */
 static void come_back(struct node *n)
 {
     struct catalog *c = n->ask_catalog;
+    if (!save_start(n)) return;
     n->ask_catalog = NULL;
     node_make_control(n, c);
     catalog_unref(c);
@@ -346,7 +370,12 @@ static void come_back(struct node *n)
 static void asked_all(struct node *n)
 {
     if (n->fenced) return;
-    if (!n->ask_busy) {
+    if (n->ask_catalog == NULL && !n->ask_heard) { /* nobody has said yet that it may */
+        n->asks--;
+        env_timer_start(&n->ask_timer, JOIN_RETRY_NS);
+    } else if (!n->ask_busy && n->ask_catalog == NULL) {
+        if (save_start(n)) ask(n); /* the answer brings the catalog; the others are asked then */
+    } else if (!n->ask_busy) {
         come_back(n);
     } else if (n->asks < ASKS_MAX) {
         env_timer_start(&n->ask_timer, ASK_AGAIN_NS);
@@ -366,13 +395,13 @@ static void on_who_answer(void *ctx, const struct mesh_frame *f, const char *why
         struct reader r = reader_of(f->body);
         uint8_t status = reader_u8(&r);
         struct bytes text = reader_lp(&r);
-        if (status == ST_BUSY || status == ST_DENIED)
+        n->ask_heard = true;
+        if (status == ST_BUSY || status == ST_DENIED || status == ST_EXISTS)
             snprintf(n->ask_text, sizeof n->ask_text, "%.*s", (int)MIN(text.n, sizeof n->ask_text - 1), (const char *)text.p);
         if (status == ST_BUSY) n->ask_busy = true;
-        if (status == ST_DENIED) {
-            n->fenced = true;
-            node_fail(n, ST_DENIED, n->ask_text);
-        }
+        if (status == ST_DENIED) node_fence(n, n->ask_text);
+        if (status == ST_EXISTS) node_fail(n, ST_DENIED, n->ask_text);
+        n->fenced = n->fenced || status == ST_DENIED || status == ST_EXISTS;
     }
     if (n->asks_out == 0) asked_all(n);
 }
@@ -385,7 +414,7 @@ static void ask_others(struct node *n)
     struct buf body = {0};
     size_t count = choose_asked(n, n->ask_catalog, asked);
     n->asks++;
-    n->ask_busy = false;
+    n->ask_busy = n->ask_heard = false;
     buf_put_u8(&body, WHO_FORMAT);
     buf_put(&body, n->identity.cluster_id, 16);
     buf_put_u64(&body, n->identity.node_id);
@@ -397,9 +426,19 @@ static void ask_others(struct node *n)
     buf_deinit(&body);
 }
 
-/* What this node knows of a node that wants to start. */
-static enum status judge_start(struct shard *s, uint64_t node_id, const struct lineage *lineage, char *why, size_t max)
+/* A node that wants to start: goes from shard to shard, for its connections may be on any of them; and back to shard 0. */
+struct who {
+    void *conn;
+    uint64_t node_id;
+    struct lineage lineage;
+    bool heard; /* another incarnation */
+};
+
+/* What this node knows of it. */
+static enum status judge_start(struct shard *s, const struct who *w, char *why, size_t max)
 {
+    uint64_t node_id = w->node_id;
+    const struct lineage *lineage = &w->lineage;
     struct node *n = s->node;
     struct incarnation now = lineage_now(lineage), own = lineage_now(&n->identity.lineage);
     const struct catalog_node *known = s->catalog != NULL ? catalog_node(s->catalog, node_id) : NULL;
@@ -408,13 +447,13 @@ static enum status judge_start(struct shard *s, uint64_t node_id, const struct l
         snprintf(why, max, "node %llu runs already, at %s: the data directory given is a copy of that node's. Two processes with "
                  "one identity would break every promise; to have another node, join one with an empty directory",
                  (unsigned long long)node_id, n->advertise);
-        return ST_DENIED;
+        return ST_EXISTS;
     }
     if (known != NULL && lineage_fenced(lineage_compare(lineage, known->incarnation))) {
         lineage_why(lineage, known->incarnation, why, max);
         return ST_DENIED;
     }
-    if (mesh_hears_other(s->mesh, node_id, now, STILL_HEARD_NS)) {
+    if (w->heard) {
         snprintf(why, max, "another process runs as node %llu: the node at %s hears it still. Is the data directory a copy?",
                  (unsigned long long)node_id, n->advertise);
         return ST_BUSY;
@@ -422,23 +461,48 @@ static enum status judge_start(struct shard *s, uint64_t node_id, const struct l
     return ST_OK;
 }
 
+static void answer_who(struct shard *s, void *conn, enum status st, const char *why)
+{
+    struct buf body = {0};
+    buf_put_u8(&body, (uint8_t)st);
+    buf_put_lp(&body, bytes_str(why));
+    mesh_answer(s->mesh, conn, MESH_WHO_REPLY, buf_view(&body));
+    buf_deinit(&body);
+}
+
+static void who_back(struct shard *s, void *arg)
+{
+    struct who *w = arg;
+    char why[500] = "";
+    enum status st = judge_start(s, w, why, sizeof why);
+    answer_who(s, w->conn, st, why);
+    mem_free(w);
+    node_leave(s->node);
+}
+
+static void who_here(struct shard *s, void *arg)
+{
+    struct who *w = arg;
+    w->heard = w->heard || mesh_hears_other(s->mesh, w->node_id, lineage_now(&w->lineage), STILL_HEARD_NS);
+    if (s->index + 1 < s->node->shard_count) node_on_shard(s->node, s->index + 1, who_here, w);
+    else node_on_shard(s->node, 0, who_back, w);
+}
+
 void node_on_who(struct shard *s, const struct mesh_frame *f)
 {
     struct reader r = reader_of(f->body);
-    struct lineage lineage;
-    struct buf body = {0};
-    char why[500] = "";
-    enum status st = ST_OK;
+    struct who w = {0};
     uint8_t format = reader_u8(&r);
     struct bytes cluster = reader_bytes(&r, 16);
-    uint64_t node_id = reader_u64(&r);
-    if (format != WHO_FORMAT || !lineage_get(&r, &lineage) || !reader_done(&r)) st = ST_VERSION;
-    else if (memcmp(cluster.p, s->node->identity.cluster_id, 16) == 0)
-        st = judge_start(s, node_id, &lineage, why, sizeof why);
-    buf_put_u8(&body, (uint8_t)st);
-    buf_put_lp(&body, bytes_str(why));
-    mesh_answer(s->mesh, f->conn, MESH_WHO_REPLY, buf_view(&body));
-    buf_deinit(&body);
+    w.node_id = reader_u64(&r);
+    if (format != WHO_FORMAT || !lineage_get(&r, &w.lineage) || !reader_done(&r)) {
+        answer_who(s, f->conn, ST_VERSION, "");
+    } else if (memcmp(cluster.p, s->node->identity.cluster_id, 16) != 0) {
+        answer_who(s, f->conn, ST_OK, "");
+    } else if (node_enter(s->node)) {
+        w.conn = mesh_hold(s->mesh, f->conn); /* NULL, too many: nobody is answered */
+        node_on_shard(s->node, 0, who_here, mem_copy(&w, sizeof w));
+    }
 }
 
 void node_found_or_join(struct node *n)
@@ -448,13 +512,20 @@ void node_found_or_join(struct node *n)
     env_timer_init(n->shards[0].loop, &n->join_timer, on_join_timer);
     env_timer_init(n->shards[0].loop, &n->found_timer, on_found_timer);
     env_timer_init(n->shards[0].loop, &n->ask_timer, on_ask_timer);
-    if (n->identity.node_id == 0 && n->join[0] != 0) {
-        env_timer_start(&n->join_timer, 1);
+    bool joins = n->join[0] != 0;
+    enum status st = n->identity.node_id == 0 && joins ? ST_NOT_FOUND : control_load(n->env, n->dir, &c, &err);
+    const struct catalog_node *self = c != NULL ? catalog_node(c, n->identity.node_id) : NULL;
+    if (self != NULL) lineage_trim(&n->identity.lineage, self->incarnation);
+    if (st == ST_OK || st == ST_NOT_FOUND) {
+        lineage_grow(&n->identity.lineage, env_random_u64(n->env));
+        for (uint16_t i = 0; i < n->shard_count; i++) mesh_set_lineage(n->shards[i].mesh, &n->identity.lineage);
+    }
+    if (st == ST_NOT_FOUND && n->identity.node_id == 0 && joins) {
+        if (save_start(n)) env_timer_start(&n->join_timer, 1);
         return;
     }
-    enum status st = control_load(n->env, n->dir, &c, &err);
-    if (st == ST_NOT_FOUND && n->identity.node_id != 0 && n->join[0] != 0) { /* moved away, because it was damaged */
-        env_timer_start(&n->join_timer, 1);
+    if (st == ST_NOT_FOUND && joins) { /* the catalog was moved away, because it was damaged */
+        env_timer_start(&n->ask_timer, 1);
         return;
     }
     if (st == ST_NOT_FOUND && n->identity.node_id != 0 && !n->identity.founder)
@@ -467,6 +538,7 @@ void node_found_or_join(struct node *n)
         st = identity_save(n->env, n->dir, &n->identity, &err);
     }
     if (st != ST_OK) {
+        catalog_unref(c);
         node_fail(n, st, err.text);
         return;
     }
@@ -476,8 +548,6 @@ void node_found_or_join(struct node *n)
         gate_set_catalog(n->shards[0].gate, c);
     }
     n->ask_catalog = c;
-    const struct catalog_node *self = catalog_node(c, n->identity.node_id);
-    if (self != NULL) lineage_trim(&n->identity.lineage, self->incarnation);
     if (c->epoch == 0) come_back(n);
     else ask_others(n);
 }

@@ -6,6 +6,7 @@
 
 #include "base/diag.h"
 #include "base/mem.h"
+#include "node/checkpoint.h"
 #include "node/node_internal.h"
 #include "table/place.h"
 
@@ -58,6 +59,25 @@ void node_fail(struct node *n, enum status st, const char *text)
     struct error err = {0};
     error_set(&err, st, "%s", text);
     node_on_shard(n, 0, tell_failed, mem_copy(&err, sizeof err));
+}
+
+static void fence_here(struct shard *s, void *arg)
+{
+    struct node *n = s->node;
+    struct error *err = arg, failed = {0};
+    if (n->identity.fenced[0] == 0) {
+        snprintf(n->identity.fenced, sizeof n->identity.fenced, "%.*s", (int)sizeof n->identity.fenced - 1, err->text);
+        if (identity_save(n->env, n->dir, &n->identity, &failed) != ST_OK)
+            diag(DIAG_WARN, "node.fence_not_saved dir=\"%s\" why=\"%s\"", n->dir, failed.text);
+    }
+    tell_failed(s, arg);
+}
+
+void node_fence(struct node *n, const char *text)
+{
+    struct error err = {0};
+    error_set(&err, ST_DENIED, "%s", text);
+    node_on_shard(n, 0, fence_here, mem_copy(&err, sizeof err));
 }
 
 /* ---- control's callbacks: shard 0 ---- */
@@ -187,6 +207,9 @@ static enum status open_directory(struct node *n, struct error *err)
 {
     enum status st = env_dir_create(n->env, n->dir, err);
     if (st == ST_OK) st = env_dir_lock(n->env, n->dir, &n->lock, err);
+    struct error half = {0};
+    if (st == ST_OK && checkpoint_clean(n->env, n->dir, &half) != ST_OK)
+        diag(DIAG_WARN, "checkpoint.half_left dir=\"%s\" why=\"%s\"", n->dir, half.text);
     if (st == ST_OK) st = identity_open(n->env, n->dir, n->options.stores, &n->identity, err);
     return st;
 }
@@ -244,11 +267,33 @@ uint64_t node_id(const struct node *n) { return n->identity.node_id; }
 
 /* ---- stopping ---- */
 
+static void tell_stopped(struct node *n)
+{
+    if (n->closed == n->shard_count && n->under_way == 0 && n->options.stopped != NULL) n->options.stopped(n->options.ctx);
+}
+
+static void hear_left(struct shard *s, void *unused)
+{
+    (void)unused;
+    s->node->under_way--;
+    tell_stopped(s->node);
+}
+
+/* Who counts up before its shard is closed is counted when shard 0 hears of that; after it, `stopping` is seen. */
+bool node_enter(struct node *n)
+{
+    if (n->stopping) return false;
+    n->under_way++;
+    return true;
+}
+
+void node_leave(struct node *n) { node_on_shard(n, 0, hear_left, NULL); }
+
 static void hear_closed(struct shard *s, void *unused)
 {
     (void)unused;
-    struct node *n = s->node;
-    if (++n->closed == n->shard_count && n->options.stopped != NULL) n->options.stopped(n->options.ctx);
+    s->node->closed++;
+    tell_stopped(s->node);
 }
 
 static void close_shard(struct shard *s, void *unused)

@@ -326,6 +326,7 @@ static void checkpoint_answer(struct shard *s, void *arg)
         answer_error(c->exchange, c->status == ST_BUSY ? 503 : c->status == ST_OVERLOADED ? 409 : 500, c->text);
     }
     mem_free(c);
+    node_leave(s->node);
 }
 
 static void checkpoint_made(void *ctx, enum status st, const char *dir, const char *text)
@@ -344,6 +345,10 @@ static void checkpoint_make(struct shard *s, void *arg)
 
 static void post_checkpoint(struct shard *s, struct http_exchange *x, const struct http_request *r)
 {
+    if (!node_enter(s->node)) {
+        answer_error(x, 503, "the node is stopping");
+        return;
+    }
     struct checkpoint_request *c = mem_zalloc(sizeof *c);
     c->exchange = x;
     c->asker = s;
@@ -379,6 +384,7 @@ static void list_answer(struct shard *s, void *arg)
     }
     env_worker_free(c->worker);
     mem_free(c);
+    node_leave(s->node);
 }
 
 static void list_done(struct env_job *job)
@@ -389,6 +395,10 @@ static void list_done(struct env_job *job)
 
 static void get_checkpoints(struct shard *s, struct http_exchange *x, const struct http_request *r)
 {
+    if (!node_enter(s->node)) {
+        answer_error(x, 503, "the node is stopping");
+        return;
+    }
     struct checkpoint_request *c = mem_zalloc(sizeof *c);
     c->exchange = x;
     c->asker = s;

@@ -59,19 +59,26 @@ struct node {
     unsigned joins;
     unsigned asks, asks_out; /* rounds, and calls under way, of asking the others whether this start may be */
     bool ask_busy;           /* someone hears another incarnation of this node still */
+    bool ask_heard;          /* someone answered */
     char ask_text[500];      /* … and says so */
-    struct catalog *ask_catalog;
+    struct catalog *ask_catalog; /* NULL: not there; who is given with --join is asked first */
     bool fenced;
     bool ready_told, init_proposed;
     bool checkpointing; /* one is being made: shard 0's */
     _Atomic bool stopping; /* written by shard 0, read by all */
     unsigned opened, closed; /* shards; counted on shard 0 */
+    _Atomic unsigned under_way; /* what goes from shard to shard and comes back: it holds up `stopped` */
     unsigned shards_asked, shards_ready; /* whether they can serve: answers still to come, and those that were yes */
 };
 
 /* Runs fn(shard, arg) on a shard's thread, soon. arg is the function's to free. */
 void node_on_shard(struct node *n, uint16_t shard, void (*fn)(struct shard *s, void *arg), void *arg);
+/* Around what visits several shards, or waits for workers, and comes back: the node does not say that it has stopped before all is
+ * back. node_enter: from a shard's thread; false: the node is stopping, and nothing new begins. */
+bool node_enter(struct node *n);
+void node_leave(struct node *n); /* any shard */
 void node_fail(struct node *n, enum status st, const char *text); /* any shard */
+void node_fence(struct node *n, const char *text); /* as node_fail; for ever: the directory says so from then on. Any shard */
 
 /* shard.c */
 enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct env_loop *loop, struct error *err);

@@ -81,6 +81,7 @@ static void round_back(struct shard *s, void *arg)
     struct round_trip *t = arg;
     t->round->done(t->round);
     mem_free(t);
+    node_leave(s->node);
 }
 
 static void round_here(struct shard *s, void *arg)
@@ -95,6 +96,11 @@ static void go_round(void *ctx, struct resp_round *round)
 {
     struct shard *s = ctx;
     struct round_trip t = {round, s->index};
+    if (!node_enter(s->node)) { /* it is stopping: this door's connections alone */
+        round->visit(round, s->resp);
+        round->done(round);
+        return;
+    }
     node_on_shard(s->node, 0, round_here, mem_copy(&t, sizeof t));
 }
 
@@ -105,7 +111,7 @@ static void mesh_left(void *ctx) { left(ctx, PORT_MESH); }
 static void mesh_fenced(void *ctx, const char *text)
 {
     struct shard *s = ctx;
-    node_fail(s->node, ST_DENIED, text);
+    node_fence(s->node, text);
 }
 
 /* The catalog, or whoever else, knows of a start of this node that the directory here does not come from. */
@@ -113,7 +119,7 @@ static void node_fenced(struct node *n, struct incarnation known)
 {
     char why[400];
     lineage_why(&n->identity.lineage, known, why, sizeof why);
-    node_fail(n, ST_DENIED, why);
+    node_fence(n, why);
 }
 
 /* ---- what replicas tell ---- */
@@ -521,7 +527,6 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
                                 .fenced = mesh_fenced,
                                 .ctx = s};
     s->mesh = mesh_new(&mesh);
-    mesh_set_lineage(s->mesh, &n->identity.lineage);
     struct gate_options gate = {.loop = loop,
                                 .mesh = s->mesh,
                                 .shard = index,

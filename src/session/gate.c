@@ -20,6 +20,7 @@
 #define TICK_NS       (10 * NS_PER_MS)
 #define BACKOFF_MIN   (2 * NS_PER_MS)
 #define BACKOFF_MAX   (100 * NS_PER_MS)
+#define BULK_BYTES    (64u << 10) /* larger requests take the bulk lane */
 #define SLOW_NS_PER_BYTE 100 /* 10 MB/s: what a large request may take longer on each of its ways */
 
 enum flight_state {
@@ -337,7 +338,7 @@ static void dispatch(struct flight *f)
     if (store_addr_node(f->target) == g->node_id) replica = g->options.local(g->options.ctx, f->place->partition_id);
     if (replica != NULL && try_here(f, replica, now)) return;
     struct buf head = {0};
-    bool bulk = f->op.n > 64 << 10;
+    bool bulk = f->op.n > BULK_BYTES;
     struct request_head q = {.request_id = f->id,
                              .life = g->life,
                              .attempt = next_attempt(g, f->target, bulk),
@@ -457,8 +458,8 @@ void gate_submit(struct gate *g, struct request *r)
                 f->sends++;
                 return;
             }
-        } else if (f->place->leader != 0) {
-            dispatch(f);
+        } else if (f->place->leader != 0 && !f->place->doubted && f->op.n <= BULK_BYTES) {
+            dispatch(f); /* over the mesh, in one frame: that ends no request */
             return;
         }
     }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "env/fake_env.h"
 #include "mesh/mesh.h"
 #include "model/catalog.h"
@@ -344,10 +345,32 @@ static void test_forgotten_session(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void submit_large(struct test *t, size_t n)
+{
+    t->request = (struct request){.kind = REQUEST_WRITE, .table = TABLE_DEFAULT, .slot = 5, .opcode = 300, .done = on_done};
+    memset(buf_extend(&t->request.body, n), 'b', n);
+    gate_submit(t->gate, &t->request);
+}
+
+/* What is refused at once is told so from a task, never inside gate_submit. */
+static void test_refused_later(void **state)
+{
+    struct test *t = *state;
+    own(t, HERE, 4);
+    submit_large(t, 2 << 20); /* larger than a frame */
+    assert_int_equal(t->done, 0);
+    fake_run(t->env);
+    assert_int_equal(t->done, 1);
+    assert_int_equal(t->request.status, ST_TOO_LARGE);
+    assert_int_equal(t->asked, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_news_order),         TEST(test_news_of_a_moved_replica),
                                        TEST(test_silence_is_no_news), TEST(test_late_refusal),
-                                       TEST(test_old_hint),           TEST(test_deadlines), TEST(test_lost_partition), TEST(test_forgotten_session)};
+                                       TEST(test_old_hint),           TEST(test_deadlines),
+                                       TEST(test_lost_partition),     TEST(test_forgotten_session),
+                                       TEST(test_refused_later)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

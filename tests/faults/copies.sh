@@ -3,14 +3,22 @@
 # comes first; the node that runs rightly does not notice.
 # SPDX-License-Identifier: Apache-2.0
 source "$(dirname "$0")/lib.sh"
-begin copies
+# Usage: copies.sh [SHARDS]: of each node; without it, with 1 and then with 4.
+if (($# == 0)); then
+    bash "$0" 1 || exit
+    exec bash "$0" 4
+fi
+shards=$1
+begin "copies-$shards"
+node_options=(--shards "$shards" --partitions 12)
 cluster_start 3
 for i in 1 2 3 4 5; do [[ $("$cairn" query --address "${address[0]}" SET "k$i" "$i") == OK ]] || fail "no write"; done
 leader=127.0.0.1:$((base + 50))
 
+more=()
 refused() { # WHAT DIR ADDRESS PATTERN: it must not start, with one line that says why
     local line code=0
-    timeout 30 "$cairn" serve --listen "$3" --data "$2" --shards 1 --log-level error >"$work/refused.out" 2>"$work/refused.err" || code=$?
+    timeout 30 "$cairn" serve --listen "$3" --data "$2" --shards "$shards" --log-level error "${more[@]}" >"$work/refused.out" 2>"$work/refused.err" || code=$?
     line=$(grep -a '^cairn: ' "$work/refused.err" | tail -1)
     ((code == 1)) || fail "$1: the node ended with $code instead of 1: $(tail -1 "$work/refused.err" "$work/refused.out")"
     [[ $line =~ $4 ]] || fail "$1: no match of '$4' in: $line"
@@ -26,6 +34,12 @@ there() { # NODE: it serves what was written
 # A copy beside the original that runs.
 cp -r "${dir[1]}" "$work/copy-1"
 refused "a copy beside the original" "$work/copy-1" "$leader" "node ${id[1]} runs already"
+alive 1 || fail "the original ended because of its copy"
+# … even when the original can't be told to be there at its address, and the copy of the catalog is gone.
+rm "$work/copy-1/catalog"
+more=(--join "${address[0]}")
+refused "a copy without its catalog" "$work/copy-1" "$leader" "another process runs as node ${id[1]}"
+more=()
 alive 1 || fail "the original ended because of its copy"
 # … whose peers are asked too, when the original can't be reached at its address: it listens elsewhere.
 there 1 "after the copy was refused"
@@ -53,6 +67,7 @@ for _ in 1 2; do
 done
 node_kill 2 KILL
 refused "a backup put back" "$work/backup" "${address[2]}" "a later start|another start"
+refused "a backup put back, again" "$work/backup" "${address[2]}" "found at an earlier start"
 node_start 2
 wait_whole 60 0 2
 
@@ -65,7 +80,7 @@ kill -STOP "${pid[2]}"
 sleep 3
 dir[3]=$work/twin address[3]=127.0.0.1:$((base + 41)) id[3]=${id[2]}
 code=0
-timeout 20 "$cairn" serve --listen "${address[3]}" --data "${dir[3]}" --shards 1 >"$work/node-3.log" 2>&1 || code=$?
+timeout 20 "$cairn" serve --listen "${address[3]}" --data "${dir[3]}" --shards "$shards" >"$work/node-3.log" 2>&1 || code=$?
 ((code == 1)) || fail "a copy that misses a start of the original was taken (exit $code)"
 checked=$((checked + 1))
 kill -CONT "${pid[2]}"
