@@ -277,6 +277,7 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     if (options->small_limits && rng_chance(world_rng(w), 2))
         c->base.retention_ns = (1 + rng_below(world_rng(w), 10)) * NS_PER_S;
     sim_profile_limits((enum sim_profile)options->profile, world_rng(w), &c->base.limits);
+    if (options->profile == PROFILE_COPIES) c->base.request_timeout_ns = 300 * NS_PER_MS; /* the gate gives up before late copies come */
     if (options->trace != NULL) { /* no entry goes, so that nobody needs a snapshot */
         struct host_limits *l = &c->base.limits;
         l->flush_ns = 3600 * NS_PER_S;

@@ -112,7 +112,8 @@ enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t
         if (fates[i] == MESH_REPEAT && c->options.repeats) c->frame_one_in[i] = 2;
         if (!rng_chance(&c->frame_rng, burst ? c->frame_burst_one_in[i] : c->frame_one_in[i])) continue;
         /* Mostly past a few others; now and then long after all that it belonged to. */
-        *out_delay_ns = rng_chance(&c->frame_rng, 20) ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
+        bool late = rng_chance(&c->frame_rng, c->options.repeats && f->kind == MESH_REQUEST ? 2 : 20);
+        *out_delay_ns = late ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
                                                       : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
         c->counters.faults[FAULT_FRAME_DROP + i]++;
         return fates[i];

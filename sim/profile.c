@@ -10,7 +10,7 @@
 const char *sim_profile_name(enum sim_profile p)
 {
     static const char *const names[PROFILE_COUNT] = {"none",      "leases",  "restarts",  "pauses",  "clocks", "expiry", "elections", "repeats",
-                                                     "churn",     "transfers", "members", "damage",  "power",  "caches", "hashes",  "watches"};
+                                                     "churn",     "transfers", "members", "damage",  "power",  "caches", "hashes",  "watches", "copies"};
     return (unsigned)p < PROFILE_COUNT ? names[p] : "?";
 }
 
@@ -112,6 +112,13 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
         c->repeats = true;
         c->faults = only(c->faults, F(KILL) | F(RESET) | F(FRAME_REPEAT));
         break;
+    case PROFILE_COPIES:
+        k->think_ns = 10 * NS_PER_MS;
+        c->nodes = 3;
+        c->partitions = 1;
+        c->repeats = true;
+        c->faults = only(c->faults, F(KILL) | F(ISOLATE) | F(RESET) | F(FRAME_REPEAT));
+        break;
     case PROFILE_CHURN:
         k->think_ns = 10 * NS_PER_MS;
         k->timeout_ns = NS_PER_S;
@@ -187,6 +194,7 @@ void sim_profile_limits(enum sim_profile p, struct rng *rng, struct host_limits 
         l->apply_bytes_per_turn = 64;
         l->batch_ops_max = 1 + (uint32_t)rng_below(rng, 4);
         break;
+    case PROFILE_COPIES: l->window_sessions_max = 2; break; /* what was done is soon forgotten */
     case PROFILE_POWER: l->flush_ns = rng_chance(rng, 2) ? l->flush_ns : 20 * NS_PER_S; break;
     case PROFILE_DAMAGE: l->flush_ns = 20 * NS_PER_S; l->flush_bytes = 4 << 20; break;
     default: break;

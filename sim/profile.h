@@ -29,6 +29,7 @@ enum sim_profile {
     PROFILE_CACHES,   /* next to nothing is kept in memory, and disks are slow */
     PROFILE_HASHES,   /* hashes that are deleted and made again */
     PROFILE_WATCHES,  /* keys that come and go while they are watched */
+    PROFILE_COPIES,   /* every other message comes twice, requests long after their first copy */
     PROFILE_COUNT
 };
 const char *sim_profile_name(enum sim_profile p);

@@ -31,6 +31,8 @@ skip_dir_sync               power      30
 lease_read_before_own_term  caches     40
 clean_wrong_incarnation     hashes     5
 absent_has_no_version       watches    5
+forgotten_taken_for_new     copies     15
+copies_are_attempts         copies     60
 '
 while read -r bug profile seeds; do
     [[ -z $bug ]] && continue

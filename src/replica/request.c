@@ -1,6 +1,7 @@
 /* request.c - requests that come from a gate elsewhere: decoded, submitted, answered over the mesh.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
+#include "base/mutation.h"
 #include "replica/host_internal.h"
 #include "replica/replay.h"
 
@@ -93,7 +94,7 @@ static bool first_time(struct host *h, const struct mesh_frame *f, const struct 
     uint64_t gate = (f->from_node << 16 | f->from_shard) << 1 | q->bulk;
     struct replay *r = map_get(&h->replays, gate);
     if (r == NULL) map_set(&h->replays, gate, r = mem_zalloc(sizeof *r));
-    return replay_first(r, q->life, q->attempt);
+    return replay_first(r, q->life, q->attempt) || MUTATION("copies_are_attempts");
 }
 
 void request_on_frame(struct host *h, const struct mesh_frame *f)
