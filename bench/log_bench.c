@@ -73,10 +73,7 @@ static double plain_rate(struct bench *b, double seconds)
     return (double)b->done / seconds;
 }
 
-static void job_run(struct env_job *j)
-{
-    plain_once(CONTAINER_OF(j, struct bench, job));
-}
+static void job_run(struct env_job *j) { plain_once(CONTAINER_OF(j, struct bench, job)); }
 
 static void job_done(struct env_job *j)
 {
@@ -110,10 +107,7 @@ static void append(struct bench *b)
     if (b->index % 4096 < b->batch && b->index > 8192) log_compact(b->log, 1, b->index - 8192);
 }
 
-static void append_task(struct env_task *t)
-{
-    append(CONTAINER_OF(t, struct bench, task));
-}
+static void append_task(struct env_task *t) { append(CONTAINER_OF(t, struct bench, task)); }
 
 static void on_synced(void *ctx, uint64_t position)
 {

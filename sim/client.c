@@ -11,15 +11,15 @@
 #define LONG_BASE   INT64_C(100000000000) /* numbers of SIM_LONG_NUMBER digits */
 
 enum phase {
-    IDLE,      /* thinking */
-    FIRST,     /* waits for the replies of the op, or of WATCH and GET */
-    SECOND,    /* CAS: waits for EXEC */
+    IDLE,   /* thinking */
+    FIRST,  /* waits for the replies of the op, or of WATCH and GET */
+    SECOND, /* CAS: waits for EXEC */
 };
 
 /* The part of a reply that clients look at. */
 struct reply {
-    char type;       /* + - : $ * or _ for nil */
-    int64_t number;  /* of : and of $ that holds one; count of * */
+    char type;      /* + - : $ * or _ for nil */
+    int64_t number; /* of : and of $ that holds one; count of * */
     bool is_number;
     char text[128];
     struct {
@@ -71,7 +71,8 @@ static void finding(struct sim_clients *all, const char *text)
 
 static void argument(struct buf *b, const char *text) { buf_printf(b, "$%zu\r\n%s\r\n", strlen(text), text); }
 
-static void command(struct buf *b, unsigned n, const char *a0, const char *a1, const char *a2, const char *a3, const char *a4)
+static void command(struct buf *b, unsigned n, const char *a0, const char *a1, const char *a2, const char *a3,
+                    const char *a4)
 {
     const char *args[] = {a0, a1, a2, a3, a4};
     buf_printf(b, "*%u\r\n", n);
@@ -224,7 +225,10 @@ static bool parse_reply(struct reader *r, struct reply *out, unsigned depth)
 static int64_t number_of(int64_t v) { return v == CELL_ABSENT ? v : v - LONG_BASE; }
 static int64_t length_of(int64_t v) { return v == 0 ? CELL_ABSENT : v; }
 static int64_t cell(const struct reply *r) { return r->is_number ? r->number : CELL_ABSENT; }
-static int64_t item_cell(const struct reply *r, unsigned i) { return r->items[i].is_number ? r->items[i].number : CELL_ABSENT; }
+static int64_t item_cell(const struct reply *r, unsigned i)
+{
+    return r->items[i].is_number ? r->items[i].number : CELL_ABSENT;
+}
 
 /* ---- ending an operation ---- */
 
@@ -415,11 +419,17 @@ static bool is_long(const struct sim_clients *all, unsigned object) { return !al
 static const uint8_t *weights_of(const struct client *c)
 {
     static const uint8_t usual[3][SIM_OP_COUNT] = {
-        {30, 14, 4, 20, 6, 4, 8, 8, 6, 6, 5, 4, 3, 5, 4},       /* strings */
+        {30, 14, 4, 20, 6, 4, 8, 8, 6, 6, 5, 4, 3, 5, 4},      /* strings */
         {30, 14, 0, 36, 6, 0, 0, 8, 6, 8, 5, [SIM_CLEAR] = 3}, /* hashes */
-        {[SIM_LONG_WRITE] = 20, [SIM_LONG_APPEND] = 12, [SIM_LONG_FAR] = 3, [SIM_LONG_DELETE] = 1, [SIM_LONG_READ] = 20, [SIM_LONG_BOTH] = 12},
+        {[SIM_LONG_WRITE] = 20,
+         [SIM_LONG_APPEND] = 12,
+         [SIM_LONG_FAR] = 3,
+         [SIM_LONG_DELETE] = 1,
+         [SIM_LONG_READ] = 20,
+         [SIM_LONG_BOTH] = 12},
     };
-    static const uint8_t reads[2][SIM_OP_COUNT] = {{[SIM_READ] = 8, [SIM_READ_BOTH] = 2}, {[SIM_LONG_READ] = 8, [SIM_LONG_BOTH] = 2}};
+    static const uint8_t reads[2][SIM_OP_COUNT] = {{[SIM_READ] = 8, [SIM_READ_BOTH] = 2},
+                                                   {[SIM_LONG_READ] = 8, [SIM_LONG_BOTH] = 2}};
     const struct sim_clients *all = c->all;
     bool text = is_long(all, c->op.object);
     if (c->process < all->options.readers) return reads[text];
@@ -480,7 +490,8 @@ static void start_op(struct client *c)
     if (c->stream != NULL && rng_chance(&all->rng, 50)) drop_connection(c); /* another node now and then */
     if (c->stream == NULL) {
         unsigned i = (unsigned)rng_below(&all->rng, *all->options.address_count);
-        if (all->options.at_home && !all->finishing && !rng_chance(&all->rng, 8)) i = c->process % *all->options.address_count;
+        if (all->options.at_home && !all->finishing && !rng_chance(&all->rng, 8))
+            i = c->process % *all->options.address_count;
         c->stream = env_connect(c->loop, all->options.addresses[i], &events, c, on_connected);
     } else if (c->connected) {
         send_first(c);

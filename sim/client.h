@@ -20,15 +20,15 @@ struct sim_clients_options {
     const unsigned *address_count;
     uint64_t think_ns; /* on average, between operations of one client */
     uint64_t timeout_ns;
-    unsigned objects;            /* in use at a time */
-    unsigned ops_per_object;     /* then a new set of objects */
-    uint8_t weights[SIM_OP_COUNT];      /* of the operations; all 0: the usual ones */
-    uint64_t ttl_ms_min, ttl_ms_max;    /* of SIM_WRITE_TTL; 0: 200 … 1223 */
-    uint64_t watch_ns_max;       /* CAS: up to so long between what was seen and EXEC */
-    unsigned rest_one_in;        /* thinks that last up to rest_ns_max; 0: none */
+    unsigned objects;                /* in use at a time */
+    unsigned ops_per_object;         /* then a new set of objects */
+    uint8_t weights[SIM_OP_COUNT];   /* of the operations; all 0: the usual ones */
+    uint64_t ttl_ms_min, ttl_ms_max; /* of SIM_WRITE_TTL; 0: 200 … 1223 */
+    uint64_t watch_ns_max;           /* CAS: up to so long between what was seen and EXEC */
+    unsigned rest_one_in;            /* thinks that last up to rest_ns_max; 0: none */
     uint64_t rest_ns_max;
-    bool at_home;                /* each client keeps to a node of its own, mostly */
-    unsigned readers;            /* the first so many clients only read */
+    bool at_home;     /* each client keeps to a node of its own, mostly */
+    unsigned readers; /* the first so many clients only read */
 };
 
 struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_options *options, struct history *h);

@@ -16,10 +16,11 @@
 const char *sim_fault_name(enum sim_fault f)
 {
     static const char *const names[FAULT_COUNT] = {
-        "kill",       "power-loss",  "power-loss-all", "cut",        "cut-one-way", "cut-bridge", "isolate",    "reset",
-        "slow-link",  "pause",       "stall-loop",     "clock-jump", "clock-drift", "disk-stall", "disk-slow",  "disk-full",
-        "sync-error", "write-error", "corruption",     "stop",       "add-node",
-        "remove-node", "replace-node", "frame-drop", "frame-repeat", "frame-delay", "corrupt-file", "corrupt-engine"};
+        "kill",         "power-loss",  "power-loss-all", "cut",           "cut-one-way",  "cut-bridge",
+        "isolate",      "reset",       "slow-link",      "pause",         "stall-loop",   "clock-jump",
+        "clock-drift",  "disk-stall",  "disk-slow",      "disk-full",     "sync-error",   "write-error",
+        "corruption",   "stop",        "add-node",       "remove-node",   "replace-node", "frame-drop",
+        "frame-repeat", "frame-delay", "corrupt-file",   "corrupt-engine"};
     return (unsigned)f < FAULT_COUNT ? names[f] : "?";
 }
 
@@ -71,7 +72,8 @@ static void keep_counters(struct sim_server *s)
             t->apply_fetches += x.apply_fetches;
             t->applied_off += x.applied_off;
             if (x.scrub_mismatches != 0 && s->cluster->finding[0] == 0)
-                snprintf(s->cluster->finding, sizeof s->cluster->finding, "scrub found that a replica on %s differs", s->host);
+                snprintf(s->cluster->finding, sizeof s->cluster->finding, "scrub found that a replica on %s differs",
+                         s->host);
         }
     }
 }
@@ -107,7 +109,8 @@ static void on_failed(void *ctx, enum status st, const char *text)
     s->fetch_catalog = st == ST_CORRUPT && strstr(text, "/catalog'") != NULL && c->options.nodes > 1;
     c->said = c->said || st == ST_CORRUPT;
     if (s->fetch_catalog) world_at(c->world, world_now_ns(c->world), crash_now, s);
-    else if (st == ST_CORRUPT && expected && !c->options.beyond_budget) world_at(c->world, world_now_ns(c->world), lose_now, s);
+    else if (st == ST_CORRUPT && expected && !c->options.beyond_budget)
+        world_at(c->world, world_now_ns(c->world), lose_now, s);
     else world_at(c->world, world_now_ns(c->world), crash_now, s);
     if (removed || (st == ST_CORRUPT && c->options.beyond_budget && !s->fetch_catalog)) server_gone(s);
     server_restart_later(s, NS_PER_S + rng_below(world_rng(c->world), 2 * NS_PER_S));
@@ -154,7 +157,8 @@ void server_start(struct sim_server *s)
     s->node = NULL;
     s->ready = s->stopped = false;
     s->join[0] = 0;
-    if (s->index != 0 || s->fetch_catalog) { /* through any that has joined itself; the founder while the cluster begins */
+    if (s->index != 0 ||
+        s->fetch_catalog) { /* through any that has joined itself; the founder while the cluster begins */
         unsigned first = (unsigned)rng_below(world_rng(c->world), c->count), i = 0;
         for (unsigned k = 0; k < c->count; k++) {
             const struct sim_server *o = &c->servers[(first + k) % c->count];
@@ -183,7 +187,8 @@ static void list_addresses(struct sim_cluster *c)
     if (left == 0) return; /* clients go on asking where somebody was */
     c->address_count = 0;
     for (unsigned i = 0; i < c->count; i++)
-        if (!c->servers[i].gone) memcpy(c->addresses[c->address_count++], c->servers[i].address, sizeof c->addresses[0]);
+        if (!c->servers[i].gone)
+            memcpy(c->addresses[c->address_count++], c->servers[i].address, sizeof c->addresses[0]);
 }
 
 void server_gone(struct sim_server *s)
@@ -277,8 +282,9 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     if (options->small_limits && rng_chance(world_rng(w), 2))
         c->base.retention_ns = (1 + rng_below(world_rng(w), 10)) * NS_PER_S;
     sim_profile_limits((enum sim_profile)options->profile, world_rng(w), &c->base.limits);
-    if (options->profile == PROFILE_COPIES) c->base.request_timeout_ns = 300 * NS_PER_MS; /* the gate gives up before late copies come */
-    if (options->trace != NULL) { /* no entry goes, so that nobody needs a snapshot */
+    if (options->profile == PROFILE_COPIES)
+        c->base.request_timeout_ns = 300 * NS_PER_MS; /* the gate gives up before late copies come */
+    if (options->trace != NULL) {                     /* no entry goes, so that nobody needs a snapshot */
         struct host_limits *l = &c->base.limits;
         l->flush_ns = 3600 * NS_PER_S;
         l->flush_bytes = l->log.bytes_max = l->log.reserve_bytes = 64 << 20;
@@ -298,7 +304,7 @@ void sim_cluster_free(struct sim_cluster *c)
     mem_free(c);
 }
 
-const char (*sim_cluster_addresses(struct sim_cluster *c))[32] { return (const char (*)[32])c->addresses; }
+const char (*sim_cluster_addresses(struct sim_cluster *c))[32] { return (const char(*)[32])c->addresses; }
 const unsigned *sim_cluster_address_count(struct sim_cluster *c) { return &c->address_count; }
 const char *sim_cluster_finding(const struct sim_cluster *c) { return c->finding[0] != 0 ? c->finding : NULL; }
 
@@ -329,7 +335,9 @@ bool sim_cluster_removed_ended(struct sim_cluster *c)
     for (unsigned i = 0; i < c->count; i++) {
         const struct sim_server *s = &c->servers[i];
         if (!s->revived || !world_running(s->machine)) continue;
-        if (c->finding[0] == 0) snprintf(c->finding, sizeof c->finding, "%s, which was removed, was started again and did not end", s->host);
+        if (c->finding[0] == 0)
+            snprintf(c->finding, sizeof c->finding, "%s, which was removed, was started again and did not end",
+                     s->host);
         ok = false;
     }
     return ok;
@@ -385,21 +393,25 @@ static struct replica *open_replica(struct sim_cluster *c, uint64_t partition_id
     return NULL;
 }
 
-static bool partition_whole(struct sim_cluster *c, const struct catalog *catalog, const struct catalog_partition *p, bool caught_up,
-                            char *why, size_t size)
+static bool partition_whole(struct sim_cluster *c, const struct catalog *catalog, const struct catalog_partition *p,
+                            bool caught_up, char *why, size_t size)
 {
     struct replica *leader = NULL;
     struct replica_info info, led = {0};
     unsigned wanted = plan_replicas(catalog, p);
     if (p->count != wanted)
-        return missing(why, size, "partition %" PRIu64 " has %u members in the catalog, not %u", p->id, p->count, wanted);
+        return missing(why, size, "partition %" PRIu64 " has %u members in the catalog, not %u", p->id, p->count,
+                       wanted);
     for (unsigned i = 0; i < p->count; i++) {
         const struct catalog_node *n = catalog_node(catalog, store_addr_node(p->replicas[i].store));
         struct replica *r = open_replica(c, p->id, p->replicas[i].replica_id);
         if (n == NULL || n->state != NODE_UP || p->replicas[i].roles != RAFT_VOTER)
-            return missing(why, size, "partition %" PRIu64 ": member %" PRIu64 " is on its way out", p->id, p->replicas[i].replica_id);
+            return missing(why, size, "partition %" PRIu64 ": member %" PRIu64 " is on its way out", p->id,
+                           p->replicas[i].replica_id);
         if (r == NULL && !caught_up) continue; /* down for a while */
-        if (r == NULL) return missing(why, size, "partition %" PRIu64 ": copy %" PRIu64 " is not there", p->id, p->replicas[i].replica_id);
+        if (r == NULL)
+            return missing(why, size, "partition %" PRIu64 ": copy %" PRIu64 " is not there", p->id,
+                           p->replicas[i].replica_id);
         replica_info(r, &info);
         if (info.raft.role == RAFT_LEADER && info.raft.term > led.raft.term) led = info, leader = r;
     }
@@ -410,10 +422,12 @@ static bool partition_whole(struct sim_cluster *c, const struct catalog *catalog
         const struct raft_member *m = raft_config_find(led.raft.config, p->replicas[i].replica_id);
         struct raft_progress progress;
         if (m == NULL || m->roles != RAFT_VOTER)
-            return missing(why, size, "partition %" PRIu64 ": %" PRIu64 " is no voter", p->id, p->replicas[i].replica_id);
+            return missing(why, size, "partition %" PRIu64 ": %" PRIu64 " is no voter", p->id,
+                           p->replicas[i].replica_id);
         if (!caught_up || p->replicas[i].replica_id == led.replica_id) continue;
         if (!replica_peer_progress(leader, p->replicas[i].replica_id, &progress) || progress.match < led.raft.commit)
-            return missing(why, size, "partition %" PRIu64 ": copy %" PRIu64 " has not caught up", p->id, p->replicas[i].replica_id);
+            return missing(why, size, "partition %" PRIu64 ": copy %" PRIu64 " has not caught up", p->id,
+                           p->replicas[i].replica_id);
     }
     return true;
 }
@@ -427,14 +441,17 @@ static bool no_strangers(struct sim_cluster *c, const struct catalog *catalog, c
         for (uint16_t k = 0; k < s->node->shard_count; k++)
             for (size_t h = 0; h < s->node->shards[k].host_count; h++) {
                 struct replica *r;
-                for (size_t at = 0; s->node->shards[k].hosts[h] != NULL && host_each_replica(s->node->shards[k].hosts[h], &at, &r);) {
+                for (size_t at = 0;
+                     s->node->shards[k].hosts[h] != NULL && host_each_replica(s->node->shards[k].hosts[h], &at, &r);) {
                     struct replica_info info;
                     bool known = false;
                     replica_info(r, &info);
                     const struct catalog_partition *p = catalog_partition(catalog, info.partition_id);
-                    for (unsigned m = 0; p != NULL && m < p->count; m++) known = known || p->replicas[m].replica_id == info.replica_id;
+                    for (unsigned m = 0; p != NULL && m < p->count; m++)
+                        known = known || p->replicas[m].replica_id == info.replica_id;
                     if (!known)
-                        return missing(why, size, "%s still has copy %" PRIu64 " of partition %" PRIu64, s->host, info.replica_id, info.partition_id);
+                        return missing(why, size, "%s still has copy %" PRIu64 " of partition %" PRIu64, s->host,
+                                       info.replica_id, info.partition_id);
                 }
             }
     }
@@ -448,7 +465,8 @@ bool cluster_whole(struct sim_cluster *c, bool caught_up, char *why, size_t why_
     for (unsigned i = 0; i < c->count; i++) {
         const struct sim_server *s = &c->servers[i];
         if (s->removal == REMOVAL_WANTED) return missing(why, why_size, "the removal of %s is not done", s->host);
-        if (s->removal == REMOVAL_DONE && !s->gone) return missing(why, why_size, "%s, which was removed, has not ended", s->host);
+        if (s->removal == REMOVAL_DONE && !s->gone)
+            return missing(why, why_size, "%s, which was removed, has not ended", s->host);
     }
     for (size_t i = 0; i < catalog->partition_count; i++)
         if (!partition_whole(c, catalog, &catalog->partitions[i], caught_up, why, why_size)) return false;
@@ -475,7 +493,10 @@ bool cluster_sound(struct sim_cluster *c, const struct sim_server *but)
     return true;
 }
 
-bool sim_cluster_whole(struct sim_cluster *c, char *why, size_t why_size) { return cluster_whole(c, true, why, why_size); }
+bool sim_cluster_whole(struct sim_cluster *c, char *why, size_t why_size)
+{
+    return cluster_whole(c, true, why, why_size);
+}
 
 void sim_cluster_count_beyond(struct sim_cluster *c, bool served)
 {
@@ -492,7 +513,8 @@ bool sim_cluster_said(struct sim_cluster *c)
             for (size_t h = 0; h < s->node->shards[k].host_count; h++) {
                 struct replica *r;
                 struct replica_info info;
-                for (size_t at = 0; s->node->shards[k].hosts[h] != NULL && host_each_replica(s->node->shards[k].hosts[h], &at, &r);) {
+                for (size_t at = 0;
+                     s->node->shards[k].hosts[h] != NULL && host_each_replica(s->node->shards[k].hosts[h], &at, &r);) {
                     replica_info(r, &info);
                     if (info.raft.suspect || info.raft.damaged || info.stopped) return true;
                 }
@@ -546,8 +568,9 @@ bool sim_cluster_agrees(struct sim_cluster *c, FILE *out)
             if (a->partition_id != b->partition_id || a->applied != b->applied) continue;
             ok = a->hash == b->hash && a->rows == b->rows;
             if (!ok)
-                fprintf(out, "replicas differ: partition %" PRIu64 " at entry %" PRIu64 ": %s has %" PRIu64 " rows, hash %016" PRIx64
-                        "; %s has %" PRIu64 " rows, hash %016" PRIx64 "\n",
+                fprintf(out,
+                        "replicas differ: partition %" PRIu64 " at entry %" PRIu64 ": %s has %" PRIu64
+                        " rows, hash %016" PRIx64 "; %s has %" PRIu64 " rows, hash %016" PRIx64 "\n",
                         a->partition_id, a->applied, a->host, a->rows, a->hash, b->host, b->rows, b->hash);
         }
     c->copies_compared += n;

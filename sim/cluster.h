@@ -37,14 +37,14 @@ enum sim_fault {
     FAULT_SYNC_ERROR,
     FAULT_WRITE_ERROR,
     FAULT_CORRUPTION, /* a sector of the log rots */
-    FAULT_STOP, /* orderly */
+    FAULT_STOP,       /* orderly */
     FAULT_ADD_NODE,
-    FAULT_REMOVE_NODE, /* asked over HTTP, while it runs */
+    FAULT_REMOVE_NODE,  /* asked over HTTP, while it runs */
     FAULT_REPLACE_NODE, /* the disk is gone for good: the node is removed, another joins with an empty disk */
     /* Single messages between nodes; counted by message. Some of a run's whole time, more of them for a while. */
     FAULT_FRAME_DROP,
     FAULT_FRAME_REPEAT,
-    FAULT_FRAME_DELAY, /* and so others go past it */
+    FAULT_FRAME_DELAY,    /* and so others go past it */
     FAULT_CORRUPT_FILE,   /* a sector of the identity or of the kept catalog rots */
     FAULT_CORRUPT_ENGINE, /* … of the engine's files */
     FAULT_COUNT
@@ -55,14 +55,14 @@ struct sim_cluster_options {
     unsigned nodes;  /* at first; 1 … 9 */
     unsigned shards; /* of each */
     unsigned partitions;
-    uint64_t fault_every_ns; /* on average; 0: none */
-    uint32_t faults;         /* bits: which kinds may happen */
-    bool small_limits;       /* limits shrunk at random */
-    bool beyond_budget;      /* damage will hit a quorum, or the only copy: who stops for it is not replaced */
-    unsigned profile;        /* enum sim_profile: sets limits */
-    unsigned moves;          /* MOVE_* */
+    uint64_t fault_every_ns;      /* on average; 0: none */
+    uint32_t faults;              /* bits: which kinds may happen */
+    bool small_limits;            /* limits shrunk at random */
+    bool beyond_budget;           /* damage will hit a quorum, or the only copy: who stops for it is not replaced */
+    unsigned profile;             /* enum sim_profile: sets limits */
+    unsigned moves;               /* MOVE_* */
     struct sim_raft_trace *trace; /* NULL: none */
-    bool repeats;            /* every other frame between nodes comes twice */
+    bool repeats;                 /* every other frame between nodes comes twice */
 };
 
 struct sim_cluster;
@@ -92,10 +92,10 @@ bool sim_cluster_agrees(struct sim_cluster *c, FILE *out);
 const char *sim_cluster_finding(const struct sim_cluster *c);
 
 struct sim_cluster_counters {
-    uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates, conflicts,
-        reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived, catalogs_fetched,
-        beyond_damage, beyond_served, beyond_stopped, prefetches, apply_fetches, applied_off, past_facts, past_confirmed,
-        past_over, elections_checked;
+    uint64_t faults[FAULT_COUNT], starts, node_failures, elections, snapshots_sent, snapshots_installed, duplicates,
+        conflicts, reads_lease, reads_index, damaged, torn, scrubs, removals, removals_refused, revived,
+        catalogs_fetched, beyond_damage, beyond_served, beyond_stopped, prefetches, apply_fetches, applied_off,
+        past_facts, past_confirmed, past_over, elections_checked;
 };
 /* Adds up what the nodes that run count themselves, and what ended ones had counted. */
 void sim_cluster_counters(struct sim_cluster *c, struct sim_cluster_counters *out);

@@ -22,9 +22,9 @@ struct sim_server {
     char host[16], address[32], join[32];
     bool ready, stopped, restart_planned;
     uint64_t started_ns;
-    bool member; /* was ready once: others can join through it */
-    bool gone;   /* for good */
-    bool lost;   /* … with its disk; perhaps a successor has its machine now */
+    bool member;            /* was ready once: others can join through it */
+    bool gone;              /* for good */
+    bool lost;              /* … with its disk; perhaps a successor has its machine now */
     bool revived, in_place; /* in_place: on the machine of one that is gone */
     enum sim_removal removal;
     unsigned storage_faults; /* calls that fail */

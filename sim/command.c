@@ -47,21 +47,25 @@ static const char help[] =
     "                 [--beyond-budget] [--first] [--log] [--history FILE]\n"
     "\n"
     "Runs whole clusters in virtual time, disturbs them, and checks that what clients were told is linearizable, that\n"
-    "nothing acknowledged is lost or applied twice, that replicas agree, and that the cluster serves again after the faults.\n"
+    "nothing acknowledged is lost or applied twice, that replicas agree, and that the cluster serves again after the "
+    "faults.\n"
     "\n"
     "  --seed S        the first seed (default 1); the same seed is the same run, byte for byte\n"
     "  --seeds N       run N seeds, from S on (default 1)\n"
     "  --seconds T     virtual seconds of faults in each run (default 20)\n"
     "  --nodes N       nodes of the cluster, 1 to 9 (default: drawn from the seed)\n"
     "  --faults LIST   only these kinds, with commas (default: all); `none`; `--faults help` lists them\n"
-    "  --beyond-budget damage hits a quorum of copies, or the only one: the cluster need not serve, but it must say so and\n"
+    "  --beyond-budget damage hits a quorum of copies, or the only one: the cluster need not serve, but it must say so "
+    "and\n"
     "                  must not answer wrongly (twice the time of faults is run, and the damage comes in between)\n"
-    "  --profile NAME  a kind of run: `none`, or one that makes certain bugs likely (default: drawn); `help` lists them\n"
+    "  --profile NAME  a kind of run: `none`, or one that makes certain bugs likely (default: drawn); `help` lists "
+    "them\n"
     "  --first         stop at the first seed that fails\n"
     "  --log           print what the nodes report, with virtual times\n"
     "  --history FILE  write what the clients did, one JSON object a line\n"
     "  --raft-trace FILE [--trace-partition P]\n"
-    "                  write what the rafts of partition P (default 2) do, from the moment when three nodes have settled, for etcd's\n"
+    "                  write what the rafts of partition P (default 2) do, from the moment when three nodes have "
+    "settled, for etcd's\n"
     "                  TLA+ specification (docs/raft-trace.md)\n";
 
 static double real_now(void)
@@ -158,8 +162,8 @@ static const char *judge(bool clocks_right, struct sim_cluster *cluster, struct 
     return NULL;
 }
 
-static const char *run_cluster(struct world *w, const struct run_options *o, bool clocks_right, struct sim_cluster *cluster,
-                               struct sim_clients *clients, struct history *h)
+static const char *run_cluster(struct world *w, const struct run_options *o, bool clocks_right,
+                               struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
 {
     world_run(w, 2 * NS_PER_S);
     sim_cluster_disturb(cluster, true);
@@ -168,7 +172,8 @@ static const char *run_cluster(struct world *w, const struct run_options *o, boo
     if (!run_until_ready(w, cluster, 60 * NS_PER_S)) return "a node was not ready within 60 s after the faults ended";
     world_run(w, NS_PER_S);
     sim_clients_finish(clients);
-    if (!run_until_finished(w, clients, 60 * NS_PER_S)) return "the cluster did not serve all keys within 60 s after the faults ended";
+    if (!run_until_finished(w, clients, 60 * NS_PER_S))
+        return "the cluster did not serve all keys within 60 s after the faults ended";
     const char *why = run_until_whole(w, cluster, 60 * NS_PER_S);
     if (why != NULL) return why;
     world_run(w, sim_cluster_revive_removed(cluster) != 0 ? 5 * NS_PER_S : 2 * NS_PER_S);
@@ -178,8 +183,8 @@ static const char *run_cluster(struct world *w, const struct run_options *o, boo
 }
 
 /* Damage that can't be mended: nobody needs to serve, but what is answered must be right, and somebody must say why. */
-static const char *run_beyond(struct world *w, const struct run_options *o, bool clocks_right, struct sim_cluster *cluster,
-                              struct sim_clients *clients, struct history *h)
+static const char *run_beyond(struct world *w, const struct run_options *o, bool clocks_right,
+                              struct sim_cluster *cluster, struct sim_clients *clients, struct history *h)
 {
     world_run(w, 2 * NS_PER_S);
     sim_cluster_disturb(cluster, true);
@@ -192,7 +197,8 @@ static const char *run_beyond(struct world *w, const struct run_options *o, bool
     sim_clients_finish(clients);
     bool served = run_until_finished(w, clients, 20 * NS_PER_S);
     sim_cluster_count_beyond(cluster, served);
-    if (!served && !sim_cluster_said(cluster)) return "after damage beyond the budget the cluster does not serve, and nobody says why";
+    if (!served && !sim_cluster_said(cluster))
+        return "after damage beyond the budget the cluster does not serve, and nobody says why";
     if (!sim_cluster_agrees(cluster, stdout)) return "replicas of a partition differ";
     return judge(clocks_right, cluster, clients, h);
 }
@@ -215,11 +221,8 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
         .small_limits = true,
         .beyond_budget = o->beyond,
     };
-    struct sim_clients_options client_options = {.count = 8,
-                                                 .think_ns = 23 * NS_PER_MS,
-                                                 .timeout_ns = 8 * NS_PER_S,
-                                                 .objects = 8,
-                                                 .ops_per_object = 60};
+    struct sim_clients_options client_options = {
+        .count = 8, .think_ns = 23 * NS_PER_MS, .timeout_ns = 8 * NS_PER_S, .objects = 8, .ops_per_object = 60};
     enum sim_profile profile = o->profile_given ? o->profile : o->beyond ? PROFILE_NONE : sim_profile_of_seed(o->seed);
     sim_profile_apply(profile, w, &cluster_options, &client_options);
     if (o->nodes != 0) cluster_options.nodes = o->nodes;
@@ -239,13 +242,15 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     client_options.addresses = sim_cluster_addresses(cluster);
     client_options.address_count = sim_cluster_address_count(cluster);
     struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
-    bool clocks_right = !(cluster_options.faults & (1u << FAULT_CLOCK_JUMP | 1u << FAULT_CLOCK_DRIFT)) && profile != PROFILE_CLOCKS;
+    bool clocks_right = !(cluster_options.faults & (1u << FAULT_CLOCK_JUMP | 1u << FAULT_CLOCK_DRIFT)) &&
+                        profile != PROFILE_CLOCKS;
     const char *violation = (o->beyond ? run_beyond : run_cluster)(w, o, clocks_right, cluster, clients, &h);
-    if (!traced && violation == NULL) violation = "the group did not come to rest on three nodes, so that there is no trace";
+    if (!traced && violation == NULL)
+        violation = "the group did not come to rest on three nodes, so that there is no trace";
     if (cluster_options.trace != NULL) {
         const char *why = sim_raft_trace_ended(cluster_options.trace);
-        printf("raft trace: %" PRIu64 " lines%s%s\n", sim_raft_trace_lines(cluster_options.trace), why != NULL ? "; it ends where " : "",
-               why != NULL ? why : "");
+        printf("raft trace: %" PRIu64 " lines%s%s\n", sim_raft_trace_lines(cluster_options.trace),
+               why != NULL ? "; it ends where " : "", why != NULL ? why : "");
     }
     add_up(t, cluster, clients, w);
     t->runs++;
@@ -258,8 +263,9 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     }
     if (violation != NULL && !o->quiet) {
         t->failed++;
-        printf("VIOLATION seed=%" PRIu64 " nodes=%u profile=%s: %s\n  replay: cairn sim --seed %" PRIu64 " --seconds %" PRIu64, o->seed,
-               cluster_options.nodes, sim_profile_name(profile), violation, o->seed, o->seconds);
+        printf("VIOLATION seed=%" PRIu64 " nodes=%u profile=%s: %s\n  replay: cairn sim --seed %" PRIu64
+               " --seconds %" PRIu64,
+               o->seed, cluster_options.nodes, sim_profile_name(profile), violation, o->seed, o->seconds);
         if (o->nodes != 0) printf(" --nodes %u", o->nodes);
         if (o->profile_given) printf(" --profile %s", sim_profile_name(profile));
         printf("%s --log\n", o->beyond ? " --beyond-budget" : "");
@@ -282,24 +288,29 @@ static bool same_again(const struct run_options *o, uint64_t trace)
     again.history_path = again.trace_path = NULL;
     run_seed(&again, &unused, &second);
     if (second == trace) return true;
-    printf("VIOLATION seed=%" PRIu64 ": two runs differ: trace-hash %016" PRIx64 " and %016" PRIx64 "\n", o->seed, trace, second);
+    printf("VIOLATION seed=%" PRIu64 ": two runs differ: trace-hash %016" PRIx64 " and %016" PRIx64 "\n", o->seed,
+           trace, second);
     return false;
 }
 
 static void print_totals(const struct totals *t)
 {
-    printf("runs %" PRIu64 ", failed %" PRIu64 "; %.0f virtual seconds in %.1f real (%.0f times real time), %.1f M events\n", t->runs,
-           t->failed, (double)t->virtual_ns / 1e9, t->real_s, (double)t->virtual_ns / 1e9 / t->real_s, (double)t->events / 1e6);
-    printf("operations: %" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64 " unknown, %" PRIu64 " aborted by WATCH;", t->clients.ok,
-           t->clients.failed, t->clients.unknown, t->clients.aborted);
-    for (unsigned i = 0; i < SIM_OP_COUNT; i++) printf(" %s %" PRIu64, sim_op_name((enum sim_op)i), t->clients.by_op[i]);
+    printf("runs %" PRIu64 ", failed %" PRIu64
+           "; %.0f virtual seconds in %.1f real (%.0f times real time), %.1f M events\n",
+           t->runs, t->failed, (double)t->virtual_ns / 1e9, t->real_s, (double)t->virtual_ns / 1e9 / t->real_s,
+           (double)t->events / 1e6);
+    printf("operations: %" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64 " unknown, %" PRIu64 " aborted by WATCH;",
+           t->clients.ok, t->clients.failed, t->clients.unknown, t->clients.aborted);
+    for (unsigned i = 0; i < SIM_OP_COUNT; i++)
+        printf(" %s %" PRIu64, sim_op_name((enum sim_op)i), t->clients.by_op[i]);
     printf("\nfaults:");
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (t->cluster.faults[i] != 0) printf(" %s %" PRIu64, sim_fault_name((enum sim_fault)i), t->cluster.faults[i]);
-    printf("\ncluster: starts %" PRIu64 ", nodes ended by faults %" PRIu64 ", elections %" PRIu64 ", snapshots sent %" PRIu64
-           " installed %" PRIu64 ", duplicates answered %" PRIu64 ", conflicts %" PRIu64 ", lease reads %" PRIu64 ", index reads %" PRIu64
-           ", damaged records %" PRIu64 ", torn batches %" PRIu64 ", scrubs %" PRIu64 ", nodes removed %" PRIu64 " refused %" PRIu64
-           " revived in vain %" PRIu64 ", catalogs fetched again %" PRIu64 "\n",
+    printf("\ncluster: starts %" PRIu64 ", nodes ended by faults %" PRIu64 ", elections %" PRIu64
+           ", snapshots sent %" PRIu64 " installed %" PRIu64 ", duplicates answered %" PRIu64 ", conflicts %" PRIu64
+           ", lease reads %" PRIu64 ", index reads %" PRIu64 ", damaged records %" PRIu64 ", torn batches %" PRIu64
+           ", scrubs %" PRIu64 ", nodes removed %" PRIu64 " refused %" PRIu64 " revived in vain %" PRIu64
+           ", catalogs fetched again %" PRIu64 "\n",
            t->cluster.starts, t->cluster.node_failures, t->cluster.elections, t->cluster.snapshots_sent,
            t->cluster.snapshots_installed, t->cluster.duplicates, t->cluster.conflicts, t->cluster.reads_lease,
            t->cluster.reads_index, t->cluster.damaged, t->cluster.torn, t->cluster.scrubs, t->cluster.removals,
@@ -357,13 +368,16 @@ static uint64_t never_happened(const struct run_options *o, const struct totals 
     }
     for (size_t i = 0; i < ARRAY_COUNT(events); i++) {
         uint32_t faults = o->beyond ? o->faults & ~DAMAGE_FAULTS : o->faults;
-        bool due = events[i].faults == UINT32_MAX ? o->faults != 0 : (events[i].faults == ALL_FAULTS ? o->faults == ALL_FAULTS : (events[i].faults & faults) != 0);
+        bool due = events[i].faults == UINT32_MAX
+                       ? o->faults != 0
+                       : (events[i].faults == ALL_FAULTS ? o->faults == ALL_FAULTS : (events[i].faults & faults) != 0);
         if (!due || seeds < events[i].seeds || events[i].count != 0 || o->nodes != 0) continue;
         printf("VIOLATION: no %s happened in %" PRIu64 " seeds\n", events[i].what, seeds);
         missing++;
     }
     if (o->beyond && (c->beyond_served == 0 || c->beyond_stopped == 0)) {
-        printf("VIOLATION: no cluster %s after damage beyond the budget in %" PRIu64 " seeds\n", c->beyond_stopped == 0 ? "stopped" : "served", seeds);
+        printf("VIOLATION: no cluster %s after damage beyond the budget in %" PRIu64 " seeds\n",
+               c->beyond_stopped == 0 ? "stopped" : "served", seeds);
         missing++;
     }
     return missing;
@@ -377,7 +391,9 @@ static bool parse_faults(const char *list, uint32_t *out)
     while (*list != 0) {
         size_t n = strcspn(list, ",");
         unsigned f = 0;
-        while (f < FAULT_COUNT && (strlen(sim_fault_name((enum sim_fault)f)) != n || strncmp(sim_fault_name((enum sim_fault)f), list, n) != 0)) f++;
+        while (f < FAULT_COUNT && (strlen(sim_fault_name((enum sim_fault)f)) != n ||
+                                   strncmp(sim_fault_name((enum sim_fault)f), list, n) != 0))
+            f++;
         if (f == FAULT_COUNT) {
             printf("cairn sim: --faults: there is no kind '%.*s'; the kinds are:", (int)n, list);
             for (unsigned i = 0; i < FAULT_COUNT; i++) printf(" %s", sim_fault_name((enum sim_fault)i));
@@ -403,7 +419,8 @@ static bool number(const char *name, const char *text, uint64_t low, uint64_t hi
 {
     uint64_t v;
     if (text == NULL || !bytes_to_u64(bytes_str(text), &v) || v < low || v > high) {
-        printf("cairn sim: %s takes a number from %" PRIu64 " to %" PRIu64 "%s%s\n", name, low, high, text != NULL ? ", not " : "", text != NULL ? text : "");
+        printf("cairn sim: %s takes a number from %" PRIu64 " to %" PRIu64 "%s%s\n", name, low, high,
+               text != NULL ? ", not " : "", text != NULL ? text : "");
         return false;
     }
     *out = v;
@@ -437,8 +454,10 @@ int sim_main(int argc, char **argv)
         else if (strcmp(argv[i], "--history") == 0) o.history_path = value;
         else if (strcmp(argv[i], "--faults") == 0) ok = value != NULL && parse_faults(value, &o.faults);
         else if (strcmp(argv[i], "--raft-trace") == 0) ok = (o.trace_path = value) != NULL;
-        else if (strcmp(argv[i], "--trace-partition") == 0) ok = number("--trace-partition", value, 1, UINT64_MAX, &o.trace_partition);
-        else if (strcmp(argv[i], "--profile") == 0) ok = o.profile_given = value != NULL && parse_profile(value, &o.profile);
+        else if (strcmp(argv[i], "--trace-partition") == 0)
+            ok = number("--trace-partition", value, 1, UINT64_MAX, &o.trace_partition);
+        else if (strcmp(argv[i], "--profile") == 0)
+            ok = o.profile_given = value != NULL && parse_profile(value, &o.profile);
 #ifdef CAIRN_MUTATIONS
         else if (strcmp(argv[i], "--mutation") == 0) mutation_set(value);
 #endif

@@ -99,19 +99,10 @@ struct sim_file {
     char path[];
 };
 
-static struct world *world_of(const struct disk *d)
-{
-    return d->node->world;
-}
-static struct disk *disk_of(struct env *env)
-{
-    return process_of(env)->node->disk;
-}
+static struct world *world_of(const struct disk *d) { return d->node->world; }
+static struct disk *disk_of(struct env *env) { return process_of(env)->node->disk; }
 
-static void *alloc(struct disk *d, size_t n)
-{
-    return heap_zalloc(&world_of(d)->heap, n);
-}
+static void *alloc(struct disk *d, size_t n) { return heap_zalloc(&world_of(d)->heap, n); }
 
 /* Room for one more element. */
 static void grow(struct disk *d, void **array, size_t count, size_t *cap, size_t size)
@@ -168,10 +159,7 @@ static struct inode *inode_new(struct disk *d, bool dir)
     return i;
 }
 
-static void inode_ref(struct inode *i)
-{
-    i->refs++;
-}
+static void inode_ref(struct inode *i) { i->refs++; }
 static void inode_unref(struct inode *i);
 static void page_drop_layers(struct disk *d, struct page *p);
 
@@ -683,15 +671,9 @@ static uint64_t slowed(struct disk *d, uint64_t ns, bool device)
     return ns;
 }
 
-static void spend(struct disk *d, uint64_t ns, bool device)
-{
-    world_spend(world_of(d), slowed(d, ns, device));
-}
+static void spend(struct disk *d, uint64_t ns, bool device) { world_spend(world_of(d), slowed(d, ns, device)); }
 
-static void spend_name(struct disk *d)
-{
-    spend(d, rng_between(&world_of(d)->rng_disk, 2000, 30000), false);
-}
+static void spend_name(struct disk *d) { spend(d, rng_between(&world_of(d)->rng_disk, 2000, 30000), false); }
 
 /* Between min and max; each doubling is as likely as the next. */
 static void spend_sync(struct disk *d)
@@ -756,10 +738,7 @@ static enum status path_lookup(struct disk *d, const char *path, struct inode **
 
 /* ---- files ---- */
 
-static struct sim_file *file_of(struct env_file *f)
-{
-    return (struct sim_file *)f;
-}
+static struct sim_file *file_of(struct env_file *f) { return (struct sim_file *)f; }
 
 static struct sim_file *file_new(struct env *env, const char *path, struct inode *i, enum env_open_mode mode)
 {
@@ -808,10 +787,7 @@ static void file_free(struct sim_file *f)
     mem_free(f);
 }
 
-void sim_file_close(struct env_file *f)
-{
-    file_free(file_of(f));
-}
+void sim_file_close(struct env_file *f) { file_free(file_of(f)); }
 
 enum status sim_file_read(struct env_file *file, uint64_t offset, void *out, size_t n, struct error *err)
 {
@@ -1132,10 +1108,7 @@ void disk_process_end(struct process *p)
     for (struct link *k; (k = list_first(&p->files)) != NULL;) file_free(CONTAINER_OF(k, struct sim_file, link));
 }
 
-struct sim_disk_options *sim_disk_options(struct sim_node *n)
-{
-    return &n->disk->options;
-}
+struct sim_disk_options *sim_disk_options(struct sim_node *n) { return &n->disk->options; }
 
 void sim_disk_fail(struct sim_node *n, enum sim_disk_op op, uint64_t skip, uint64_t count)
 {
@@ -1268,7 +1241,8 @@ static void last_candidate(struct inode *dir, char *path, size_t n, const char *
     }
 }
 
-bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, char *out_path, size_t path_size, uint64_t *out_offset)
+bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, char *out_path, size_t path_size,
+                          uint64_t *out_offset)
 {
     struct world *w = n->world;
     struct candidate found = {0};
@@ -1286,10 +1260,7 @@ bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, c
     return false;
 }
 
-uint64_t sim_disk_used(const struct sim_node *n)
-{
-    return n->disk->used_pages * PAGE_BYTES;
-}
+uint64_t sim_disk_used(const struct sim_node *n) { return n->disk->used_pages * PAGE_BYTES; }
 
 uint64_t sim_disk_in_doubt(const struct sim_node *n)
 {

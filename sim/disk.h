@@ -52,7 +52,8 @@ bool sim_disk_corrupt_one(struct sim_node *n, const char *part, char *out_path, 
 void sim_disk_replace(struct sim_node *n);
 
 /* The same for one of the last `last` stored sectors that hold something, of the last matching file (by name) that has one. */
-bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, char *out_path, size_t path_size, uint64_t *out_offset);
+bool sim_disk_corrupt_end(struct sim_node *n, const char *part, unsigned last, char *out_path, size_t path_size,
+                          uint64_t *out_offset);
 
 uint64_t sim_disk_used(const struct sim_node *n);
 /* Sectors and names that a power loss now could take. */

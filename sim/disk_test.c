@@ -48,10 +48,7 @@ static void rig_free(struct rig *r)
     world_free(r->w);
 }
 
-static void ok(enum status st)
-{
-    assert_int_equal(st, ST_OK);
-}
+static void ok(enum status st) { assert_int_equal(st, ST_OK); }
 
 static struct env_file *file_make(struct rig *r, const char *path)
 {
@@ -374,10 +371,7 @@ static void syncing_one_directory_keeps_the_order(void **state)
     }
 }
 
-static void count_name(void *ctx, const char *name)
-{
-    ++*(unsigned *)ctx;
-}
+static void count_name(void *ctx, const char *name) { ++*(unsigned *)ctx; }
 
 static void names_and_modes(void **state)
 {
@@ -687,10 +681,7 @@ static void overlap_run(struct env_job *j)
     }
 }
 
-static void overlap_done(struct env_job *j)
-{
-    mem_free(CONTAINER_OF(j, struct overlap, job));
-}
+static void overlap_done(struct env_job *j) { mem_free(CONTAINER_OF(j, struct overlap, job)); }
 
 static void overlap_start(void *ctx, struct env *env, struct env_loop **loops, unsigned n)
 {

@@ -114,7 +114,7 @@ enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t
         /* Mostly past a few others; now and then long after all that it belonged to. */
         bool late = rng_chance(&c->frame_rng, c->options.repeats && f->kind == MESH_REQUEST ? 2 : 20);
         *out_delay_ns = late ? rng_between(&c->frame_rng, NS_PER_S / 2, 5 * NS_PER_S)
-                                                      : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
+                             : rng_between(&c->frame_rng, 0, 50 * NS_PER_MS);
         c->counters.faults[FAULT_FRAME_DROP + i]++;
         return fates[i];
     }
@@ -257,8 +257,8 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
 {
     struct sim_server *s = draw(c), *b;
     struct rng *rng = rng_of(c);
-    bool tears = f == FAULT_POWER || f == FAULT_POWER_ALL || f == FAULT_SYNC_ERROR || f == FAULT_WRITE_ERROR || f == FAULT_CORRUPTION ||
-                 f == FAULT_CORRUPT_FILE || f == FAULT_CORRUPT_ENGINE;
+    bool tears = f == FAULT_POWER || f == FAULT_POWER_ALL || f == FAULT_SYNC_ERROR || f == FAULT_WRITE_ERROR ||
+                 f == FAULT_CORRUPTION || f == FAULT_CORRUPT_FILE || f == FAULT_CORRUPT_ENGINE;
     if (tears && c->mending) return false;
     if (f == FAULT_REPLACE_NODE) return replace_node(c);
     if (f == FAULT_POWER_ALL) return power_all(c);
@@ -288,9 +288,7 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
         return true;
     case FAULT_PAUSE: world_pause(s->machine, duration(c)); return true;
     case FAULT_STALL_LOOP: world_stall(world_loop(s->machine, 0), duration(c) / 4); return true;
-    case FAULT_CLOCK_JUMP:
-        world_clock_jump(s->machine, (int64_t)rng_between(rng, 0, 20000) - 10000);
-        return true;
+    case FAULT_CLOCK_JUMP: world_clock_jump(s->machine, (int64_t)rng_between(rng, 0, 20000) - 10000); return true;
     case FAULT_CLOCK_DRIFT: world_clock_drift(s->machine, (int64_t)rng_between(rng, 0, 20000) - 10000); return true;
     case FAULT_DISK_STALL: sim_disk_stall(s->machine, duration(c)); return true;
     case FAULT_DISK_SLOW:
@@ -316,7 +314,8 @@ static bool act(struct sim_cluster *c, enum sim_fault f)
 
 void sim_cluster_beyond_budget(struct sim_cluster *c)
 {
-    unsigned n = MAX(cluster_members(c), 1u), hit = MIN(n, n / 2 + 1 + (unsigned)rng_below(rng_of(c), n)), at = (unsigned)rng_below(rng_of(c), n);
+    unsigned n = MAX(cluster_members(c), 1u), hit = MIN(n, n / 2 + 1 + (unsigned)rng_below(rng_of(c), n)),
+             at = (unsigned)rng_below(rng_of(c), n);
     bool engines = rng_chance(rng_of(c), 4);
     for (unsigned i = 0, k = at; i < c->count && hit > 0; i++, k = (k + 1) % c->count) {
         struct sim_server *s = &c->servers[k];
@@ -335,7 +334,8 @@ static void next_fault(void *ctx)
     c->planned = false;
     if (!c->disturbing) return;
     /* Rare ones once in a while only: they say much, but they also end what else would be seen. */
-    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3, 3, 1, 2, 2, 3, 3, 2, 3, 2, 2, 2, 2, 2, 2};
+    static const uint8_t weights[FAULT_COUNT] = {8, 8, 2, 6, 6, 3, 4, 6, 3, 5, 3, 4, 2, 3,
+                                                 3, 1, 2, 2, 3, 3, 2, 3, 2, 2, 2, 2, 2, 2};
     uint32_t sum = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         if (c->options.faults >> i & 1) sum += weights[i];
@@ -374,7 +374,8 @@ void sim_cluster_heal(struct sim_cluster *c)
     net_heal_all(c->world);
     for (unsigned i = 0; i < c->count; i++)
         for (unsigned k = 0; k < c->count; k++)
-            if (c->servers[i].machine != c->servers[k].machine) net_slow(c->servers[i].machine, c->servers[k].machine, 0, 0);
+            if (c->servers[i].machine != c->servers[k].machine)
+                net_slow(c->servers[i].machine, c->servers[k].machine, 0, 0);
     for (unsigned i = 0; i < c->count; i++) {
         struct sim_server *s = &c->servers[i];
         sim_disk_fail(s->machine, SIM_DISK_SYNC, 0, 0);

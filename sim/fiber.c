@@ -177,7 +177,4 @@ void fiber_resume(struct fiber *f)
     arrived(fake, NULL, NULL);
 }
 
-void fiber_yield(struct fiber *f)
-{
-    back(f);
-}
+void fiber_yield(struct fiber *f) { back(f); }

@@ -62,10 +62,7 @@ char *heap_strdup(struct heap *h, const char *s)
     return memcpy(heap_alloc(h, n), s, n);
 }
 
-static void *hook_alloc(size_t size)
-{
-    return heap_alloc(current, size);
-}
+static void *hook_alloc(size_t size) { return heap_alloc(current, size); }
 
 static void *hook_realloc(void *p, size_t size)
 {
@@ -116,7 +113,4 @@ struct heap *heap_enter(struct heap *h)
     return old;
 }
 
-struct heap *heap_current(void)
-{
-    return current;
-}
+struct heap *heap_current(void) { return current; }

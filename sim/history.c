@@ -13,10 +13,10 @@
 
 const char *sim_op_name(enum sim_op op)
 {
-    static const char *const names[SIM_OP_COUNT] = {"read", "write",  "write-ttl", "incr",     "delete",
-                                                    "getset", "cas", "incr-both", "read-both", "incr-float", "set-nx",
-                                                    "set-xx", "set-nx-get", "rename", "copy", "long-write", "long-append",
-                                                    "long-far", "long-delete", "long-read", "long-both", "clear"};
+    static const char *const names[SIM_OP_COUNT] = {
+        "read",        "write",      "write-ttl",   "incr",      "delete",     "getset", "cas",  "incr-both",
+        "read-both",   "incr-float", "set-nx",      "set-xx",    "set-nx-get", "rename", "copy", "long-write",
+        "long-append", "long-far",   "long-delete", "long-read", "long-both",  "clear"};
     return (unsigned)op < SIM_OP_COUNT ? names[op] : "?";
 }
 
@@ -107,9 +107,7 @@ bool sim_apply(const struct sim_record *r, struct sim_cells *c)
         c->a = r->arg;
         c->may_vanish = r->op == SIM_WRITE_TTL;
         return true;
-    case SIM_INCR:
-        c->a = plus_one(c->a);
-        return fits(r, r->a, c->a);
+    case SIM_INCR: c->a = plus_one(c->a); return fits(r, r->a, c->a);
     case SIM_BOTH:
         c->a = plus_one(c->a);
         c->b = plus_one(c->b);
@@ -171,7 +169,7 @@ struct search {
     /* visited (done bits, cells): open addressing over hashes of 128 bits; a clash of all of them is out of reach */
     struct visited {
         uint64_t h1, h2;
-    } *visited;
+    } * visited;
     size_t visited_cap, visited_count;
     uint64_t steps;
     bool gave_up;
@@ -212,7 +210,7 @@ static void flip(struct search *s, size_t i) { s->done[i / 64] ^= UINT64_C(1) <<
 /* One frame of the depth-first search: the state before, and which op to try next. */
 struct frame {
     struct sim_cells cells;
-    size_t next, taken; /* taken: the op applied to come to the frame above; SIZE_MAX: the cell vanished */
+    size_t next, taken;          /* taken: the op applied to come to the frame above; SIZE_MAX: the cell vanished */
     bool a_vanished, b_vanished; /* tried */
 };
 
@@ -339,9 +337,13 @@ static bool check_object(const struct sim_record **ops, size_t count, uint32_t o
     qsort(ops, count, sizeof *ops, by_invocation);
     s.done = mem_zalloc(s.words * sizeof *s.done);
     bool ok = linearize(&s);
-    if (s.gave_up) fprintf(out, "object %u: no order of %zu operations was found in %d steps, nor that there is none\n", object, count, STEPS_MAX);
+    if (s.gave_up)
+        fprintf(out, "object %u: no order of %zu operations was found in %d steps, nor that there is none\n", object,
+                count, STEPS_MAX);
     for (size_t i = 0; i < count && ok; i++) {
-        const struct sim_record *missed = ops[i]->op == SIM_CAS && ops[i]->outcome == SIM_OK ? watch_missed(ops, count, i) : NULL;
+        const struct sim_record *missed = ops[i]->op == SIM_CAS && ops[i]->outcome == SIM_OK
+                                              ? watch_missed(ops, count, i)
+                                              : NULL;
         if (missed == NULL) continue;
         fprintf(out, "the watch of p%u at %.6f did not see what p%u changed at %.6f\n", ops[i]->process,
                 (double)ops[i]->seen_ns / 1e9, missed->process, (double)missed->invoke_ns / 1e9);
@@ -396,11 +398,13 @@ bool history_check_expiry(const struct history *h, uint64_t slack_ns, FILE *out)
     }
     for (size_t i = 0; i < h->count && ok; i++) {
         const struct sim_record *r = &h->records[i];
-        if (r->outcome != SIM_OK || (r->op != SIM_READ && r->op != SIM_READ_BOTH && r->op != SIM_GETSET && r->op != SIM_SET_NX_GET)) continue;
+        if (r->outcome != SIM_OK ||
+            (r->op != SIM_READ && r->op != SIM_READ_BOTH && r->op != SIM_GETSET && r->op != SIM_SET_NX_GET))
+            continue;
         const struct sim_record *by = r->a >= 0 && r->a <= top ? by_value[r->a / SIM_VALUE_STEP] : NULL;
         if (by == NULL || r->invoke_ns <= by->return_ns + by->ttl_ms * UINT64_C(1000000) + slack_ns) continue;
-        fprintf(out, "object %u: p%u saw at %.6f what p%u had written by %.6f to last %" PRIu64 " ms\n", r->object, r->process,
-                (double)r->invoke_ns / 1e9, by->process, (double)by->return_ns / 1e9, by->ttl_ms);
+        fprintf(out, "object %u: p%u saw at %.6f what p%u had written by %.6f to last %" PRIu64 " ms\n", r->object,
+                r->process, (double)r->invoke_ns / 1e9, by->process, (double)by->return_ns / 1e9, by->ttl_ms);
         ok = false;
     }
     mem_free(by_value);
@@ -413,8 +417,8 @@ void history_write(const struct history *h, FILE *out)
     static const char *const outcomes[] = {"unknown", "ok", "unknown", "failed"};
     for (size_t i = 0; i < h->count; i++) {
         const struct sim_record *r = &h->records[i];
-        fprintf(out, "{\"process\":%u,\"op\":\"%s\",\"key\":%u,\"hash\":%s,\"value\":%" PRId64, r->process, sim_op_name(r->op),
-                r->object, r->hash ? "true" : "false", r->arg);
+        fprintf(out, "{\"process\":%u,\"op\":\"%s\",\"key\":%u,\"hash\":%s,\"value\":%" PRId64, r->process,
+                sim_op_name(r->op), r->object, r->hash ? "true" : "false", r->arg);
         if (r->outcome == SIM_OK) {
             fprintf(out, ",\"result\":[");
             if (r->a == CELL_ABSENT) fprintf(out, "null,");
@@ -422,7 +426,7 @@ void history_write(const struct history *h, FILE *out)
             if (r->b == CELL_ABSENT) fprintf(out, "null]");
             else fprintf(out, "%" PRId64 "]", r->b);
         }
-        fprintf(out, ",\"invoke_ns\":%" PRIu64 ",\"return_ns\":%" PRIu64 ",\"outcome\":\"%s\"}\n", r->invoke_ns, r->return_ns,
-                outcomes[r->outcome]);
+        fprintf(out, ",\"invoke_ns\":%" PRIu64 ",\"return_ns\":%" PRIu64 ",\"outcome\":\"%s\"}\n", r->invoke_ns,
+                r->return_ns, outcomes[r->outcome]);
     }
 }

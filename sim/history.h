@@ -18,31 +18,32 @@
 #include <stdio.h>
 
 #define CELL_ABSENT INT64_MIN
-#define SIM_VALUE_STEP 1000 /* between the arguments of two writes: room for increments, so that values tell where they come from */
+#define SIM_VALUE_STEP \
+    1000 /* between the arguments of two writes: room for increments, so that values tell where they come from */
 
 enum sim_op {
-    SIM_READ,     /* → a */
-    SIM_WRITE,    /* a = arg */
-    SIM_WRITE_TTL, /* a = arg, and may vanish */
-    SIM_INCR,     /* a = a + 1 (absent counts as 0) → a */
-    SIM_DELETE,   /* a = absent → 1 if it was there, else 0 */
-    SIM_GETSET,   /* → a; a = arg */
-    SIM_CAS,      /* WATCH, GET (→ seen), MULTI SET EXEC: if committed, a was `seen` all the while, and is arg */
-    SIM_BOTH,     /* MULTI INCR a INCR b EXEC → a, b */
-    SIM_READ_BOTH, /* MGET → a, b */
-    SIM_INCR_FLOAT, /* INCRBYFLOAT: a = a + 3 → a */
-    SIM_SET_NX,    /* a = arg if absent → 1 if so, else 0 */
-    SIM_SET_XX,    /* a = arg if there → 1 if so, else 0 */
-    SIM_SET_NX_GET, /* → a; a = arg if absent */
-    SIM_RENAME,    /* b = a, a = absent → 1; 0 if a is absent */
-    SIM_COPY,      /* b = a → 1; 0 if a is absent */
-    SIM_LONG_WRITE, /* SETRANGE at 0: a = arg, b at least SIM_LONG_NUMBER → b */
+    SIM_READ,        /* → a */
+    SIM_WRITE,       /* a = arg */
+    SIM_WRITE_TTL,   /* a = arg, and may vanish */
+    SIM_INCR,        /* a = a + 1 (absent counts as 0) → a */
+    SIM_DELETE,      /* a = absent → 1 if it was there, else 0 */
+    SIM_GETSET,      /* → a; a = arg */
+    SIM_CAS,         /* WATCH, GET (→ seen), MULTI SET EXEC: if committed, a was `seen` all the while, and is arg */
+    SIM_BOTH,        /* MULTI INCR a INCR b EXEC → a, b */
+    SIM_READ_BOTH,   /* MGET → a, b */
+    SIM_INCR_FLOAT,  /* INCRBYFLOAT: a = a + 3 → a */
+    SIM_SET_NX,      /* a = arg if absent → 1 if so, else 0 */
+    SIM_SET_XX,      /* a = arg if there → 1 if so, else 0 */
+    SIM_SET_NX_GET,  /* → a; a = arg if absent */
+    SIM_RENAME,      /* b = a, a = absent → 1; 0 if a is absent */
+    SIM_COPY,        /* b = a → 1; 0 if a is absent */
+    SIM_LONG_WRITE,  /* SETRANGE at 0: a = arg, b at least SIM_LONG_NUMBER → b */
     SIM_LONG_APPEND, /* b = b + SIM_LONG_CHUNK → b */
-    SIM_LONG_FAR,  /* SETRANGE of a number that lies in two pieces: b at least SIM_LONG_FAR_END → b */
+    SIM_LONG_FAR,    /* SETRANGE of a number that lies in two pieces: b at least SIM_LONG_FAR_END → b */
     SIM_LONG_DELETE, /* both absent → 1 if it was there */
-    SIM_LONG_READ, /* GETRANGE → a */
-    SIM_LONG_BOTH, /* MULTI GETRANGE STRLEN EXEC → a, b */
-    SIM_CLEAR,     /* DEL of the hash: a = b = absent → 1 if any was there, else 0 */
+    SIM_LONG_READ,   /* GETRANGE → a */
+    SIM_LONG_BOTH,   /* MULTI GETRANGE STRLEN EXEC → a, b */
+    SIM_CLEAR,       /* DEL of the hash: a = b = absent → 1 if any was there, else 0 */
     SIM_OP_COUNT
 };
 
@@ -53,9 +54,9 @@ enum sim_outcome { SIM_OPEN, SIM_OK, SIM_UNKNOWN, SIM_FAILED };
 struct sim_record {
     uint32_t process, object;
     uint8_t op, outcome;
-    bool hash;             /* the cells are fields of a hash */
+    bool hash; /* the cells are fields of a hash */
     int64_t arg;
-    int64_t a, b;          /* results */
+    int64_t a, b; /* results */
     uint64_t invoke_ns, return_ns;
     uint64_t seen_ns, exec_ns; /* CAS: the watch was in place, EXEC was sent; between them nothing may have changed a */
     uint64_t ttl_ms;           /* WRITE_TTL */

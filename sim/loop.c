@@ -8,10 +8,7 @@
 #include "base/mem.h"
 #include "sim/world_internal.h"
 
-static struct world *world_of(const struct sim_loop *l)
-{
-    return l->process->node->world;
-}
+static struct world *world_of(const struct sim_loop *l) { return l->process->node->world; }
 
 /* ---- turns ---- */
 
@@ -170,10 +167,7 @@ void loop_turn_if_able(struct sim_loop *l)
     else wake_at(l, t);
 }
 
-static void on_wake(struct world *w, struct event *ev)
-{
-    loop_turn_if_able(ev->ptr);
-}
+static void on_wake(struct world *w, struct event *ev) { loop_turn_if_able(ev->ptr); }
 
 void loop_ready(struct sim_loop *l)
 {

@@ -58,7 +58,8 @@ static struct sim_server *leader(struct sim_moves *m)
             for (size_t h = 0; h < shard->host_count; h++) {
                 if (shard->hosts[h] == NULL) continue;
                 for (size_t at = 0; host_each_replica(shard->hosts[h], &at, &r);)
-                    if (replica_partition(r) != PARTITION_META && replica_leads(r) && rng_below(&m->rng, ++leads) == 0) found = s;
+                    if (replica_partition(r) != PARTITION_META && replica_leads(r) && rng_below(&m->rng, ++leads) == 0)
+                        found = s;
             }
         }
     }
@@ -398,8 +399,9 @@ static void begin(void *ctx)
     static const struct {
         unsigned bit;
         void (*fn)(struct sim_moves *m);
-    } moves[] = {{MOVE_SLOW_REPLIES, slow_replies}, {MOVE_RESTART_OTHERS, restart_others}, {MOVE_PAUSE_LEADER, pause_leader},
-                 {MOVE_CLOCK_AHEAD, clock_ahead},   {MOVE_LOSE_VOTES, lose_votes},         {MOVE_CUT_IN_TWO, cut_in_two},
+    } moves[] = {{MOVE_SLOW_REPLIES, slow_replies}, {MOVE_RESTART_OTHERS, restart_others},
+                 {MOVE_PAUSE_LEADER, pause_leader}, {MOVE_CLOCK_AHEAD, clock_ahead},
+                 {MOVE_LOSE_VOTES, lose_votes},     {MOVE_CUT_IN_TWO, cut_in_two},
                  {MOVE_DAMAGE_END, damage_end},     {MOVE_POWER, power}};
     struct sim_moves *m = ctx;
     if (!m->on) return;
@@ -424,7 +426,8 @@ static void check_change(struct sim_moves *m, const char *line)
 {
     uint64_t epoch = field(line, " epoch="), was = field(line, " was=");
     if (epoch >= was || m->cluster->finding[0] != 0) return;
-    snprintf(m->cluster->finding, sizeof m->cluster->finding, "partition %" PRIu64 " went back from the plan of epoch %" PRIu64 " to that of %" PRIu64,
+    snprintf(m->cluster->finding, sizeof m->cluster->finding,
+             "partition %" PRIu64 " went back from the plan of epoch %" PRIu64 " to that of %" PRIu64,
              field(line, " partition="), was, epoch);
 }
 
@@ -435,10 +438,11 @@ static void check_elected(struct sim_moves *m, const char *line)
     size_t kept = MIN(m->elected_count, (size_t)ELECTED_MAX);
     for (size_t i = 0; i < kept; i++) {
         const struct elected *o = &m->elected[i];
-        if (o->group != e.group || o->term != e.term || o->replica == e.replica || m->cluster->finding[0] != 0) continue;
+        if (o->group != e.group || o->term != e.term || o->replica == e.replica || m->cluster->finding[0] != 0)
+            continue;
         snprintf(m->cluster->finding, sizeof m->cluster->finding,
-                 "group %" PRIu64 " had two leaders in term %" PRIu64 ": replicas %" PRIu64 " and %" PRIu64, e.group, e.term, o->replica,
-                 e.replica);
+                 "group %" PRIu64 " had two leaders in term %" PRIu64 ": replicas %" PRIu64 " and %" PRIu64, e.group,
+                 e.term, o->replica, e.replica);
     }
     m->elected[m->elected_count++ % ELECTED_MAX] = e;
     m->cluster->counters.elections_checked++;
@@ -465,7 +469,10 @@ static void on_report(void *ctx, unsigned node, const char *line)
     unsigned moves = m->cluster->options.moves;
     bool meta = role && field(line, " partition=") == PARTITION_META;
     if ((moves & MOVE_CHURN) && role && !meta && strstr(line, "why=elected") != NULL)
-        act_on(m, s, rng_chance(&m->rng, 5) ? between(m, 0, NS_PER_S) : rng_chance(&m->rng, 2) ? 0 : between(m, 0, 12 * NS_PER_MS),
+        act_on(m, s,
+               rng_chance(&m->rng, 5)   ? between(m, 0, NS_PER_S)
+               : rng_chance(&m->rng, 2) ? 0
+                                        : between(m, 0, 12 * NS_PER_MS),
                churn_now);
     if ((moves & MOVE_CUT_TRANSFERS) && role && !meta && strstr(line, "why=transfer_begun") != NULL)
         act_on(m, s, between(m, 0, 2 * NS_PER_MS), cut_transfer_now);
@@ -495,7 +502,4 @@ void sim_moves_begin(struct sim_moves *m)
     else if (moves != 0) later(m, 100 * NS_PER_MS, begin);
 }
 
-void sim_moves_end(struct sim_moves *m)
-{
-    m->on = false;
-}
+void sim_moves_end(struct sim_moves *m) { m->on = false; }

@@ -114,18 +114,9 @@ struct sim_stream {
     char peer[80];
 };
 
-static struct side *peer_of(struct side *s)
-{
-    return &s->conn->side[s == &s->conn->side[0] ? 1 : 0];
-}
-static struct sim_stream *stream_of(const struct env_stream *s)
-{
-    return (struct sim_stream *)s;
-}
-static bool cut(const struct side *s)
-{
-    return s->out != NULL && s->out->cut;
-}
+static struct side *peer_of(struct side *s) { return &s->conn->side[s == &s->conn->side[0] ? 1 : 0]; }
+static struct sim_stream *stream_of(const struct env_stream *s) { return (struct sim_stream *)s; }
+static bool cut(const struct side *s) { return s->out != NULL && s->out->cut; }
 
 void net_init(struct world *w)
 {
@@ -146,10 +137,7 @@ void net_init(struct world *w)
     };
 }
 
-struct sim_net_options *net_options(struct world *w)
-{
-    return &w->net;
-}
+struct sim_net_options *net_options(struct world *w) { return &w->net; }
 
 /* ---- segments ---- */
 
@@ -549,10 +537,7 @@ void sim_stream_write(struct env_stream *stream, struct bytes data)
     }
 }
 
-size_t sim_stream_queued(const struct env_stream *stream)
-{
-    return stream_of(stream)->queued;
-}
+size_t sim_stream_queued(const struct env_stream *stream) { return stream_of(stream)->queued; }
 
 void sim_stream_pause(struct env_stream *stream)
 {
@@ -569,10 +554,7 @@ void sim_stream_resume(struct env_stream *stream)
     stream_ready(s);
 }
 
-const char *sim_stream_peer(const struct env_stream *stream)
-{
-    return stream_of(stream)->peer;
-}
+const char *sim_stream_peer(const struct env_stream *stream) { return stream_of(stream)->peer; }
 
 /* The kernel closes the socket of a side whose owner is gone. */
 static void kernel_close(struct world *w, struct side *s, bool reset)
@@ -646,10 +628,7 @@ static void stream_read(struct world *w, struct sim_stream *s)
 }
 
 /* Its owner must not be called any more. */
-static bool stream_over(const struct sim_stream *s)
-{
-    return s->dead || s->finished || s->process->doomed;
-}
+static bool stream_over(const struct sim_stream *s) { return s->dead || s->finished || s->process->doomed; }
 
 static void stream_tell(struct world *w, struct sim_stream *s)
 {
@@ -727,15 +706,9 @@ static bool host_is_loopback(const char *host)
     return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
 }
 
-static bool host_is_any(const char *host)
-{
-    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
+static bool host_is_any(const char *host) { return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0; }
 
-static struct net_port *port_get(struct sim_node *n, uint16_t port)
-{
-    return map_get(&n->ports, port);
-}
+static struct net_port *port_get(struct sim_node *n, uint16_t port) { return map_get(&n->ports, port); }
 
 static uint16_t port_free(struct sim_node *n)
 {
@@ -782,10 +755,7 @@ enum status sim_listen(struct env_loop *loop, const char *address, env_accept_fn
     return ST_OK;
 }
 
-uint16_t sim_listener_port(struct env_listener *l)
-{
-    return ((struct sim_listener *)l)->port;
-}
+uint16_t sim_listener_port(struct env_listener *l) { return ((struct sim_listener *)l)->port; }
 
 void sim_listener_close(struct env_listener *listener)
 {

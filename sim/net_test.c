@@ -25,10 +25,7 @@ struct end {
     enum status connect_status, closed_status;
 };
 
-static uint8_t pattern(uint64_t i)
-{
-    return (uint8_t)(i * 131 + (i >> 8) * 17 + (i >> 16));
-}
+static uint8_t pattern(uint64_t i) { return (uint8_t)(i * 131 + (i >> 8) * 17 + (i >> 16)); }
 
 #define CHUNK 5000
 
@@ -138,14 +135,8 @@ static void do_connect(void *ctx)
     r->c.s = env_connect(r->c.loop, "s:7000", &events, &r->c, on_connected);
 }
 
-static void do_pump_client(void *ctx)
-{
-    end_pump(&((struct rig *)ctx)->c);
-}
-static void do_pump_server(void *ctx)
-{
-    end_pump(&((struct rig *)ctx)->s);
-}
+static void do_pump_client(void *ctx) { end_pump(&((struct rig *)ctx)->c); }
+static void do_pump_server(void *ctx) { end_pump(&((struct rig *)ctx)->s); }
 static void do_close_client(void *ctx)
 {
     struct rig *r = ctx;
@@ -177,10 +168,7 @@ static void rig_new(struct rig *r, uint64_t seed)
     world_run(r->w, NS_PER_MS);
 }
 
-static void call(struct rig *r, struct end *e, void (*fn)(void *))
-{
-    world_call(e->loop, fn, r);
-}
+static void call(struct rig *r, struct end *e, void (*fn)(void *)) { world_call(e->loop, fn, r); }
 
 static void rig_connect(struct rig *r)
 {
@@ -322,14 +310,8 @@ static void connect_to(void *ctx, const char *address)
     r->c.s = env_connect(r->c.loop, address, &events, &r->c, on_connected);
     assert_false(r->c.connected); /* never before the call has returned */
 }
-static void do_connect_nowhere(void *ctx)
-{
-    connect_to(ctx, "nowhere:1");
-}
-static void do_connect_badly(void *ctx)
-{
-    connect_to(ctx, "what");
-}
+static void do_connect_nowhere(void *ctx) { connect_to(ctx, "nowhere:1"); }
+static void do_connect_badly(void *ctx) { connect_to(ctx, "what"); }
 static void do_connect_and_close(void *ctx)
 {
     connect_to(ctx, "s:7000");

@@ -59,7 +59,8 @@ static void learn(struct past *p, struct ask *a, struct bytes result)
     f->ts = a->request.read_ts;
     buf_put_bytes(&f->op, buf_view(&a->op));
     buf_put_bytes(&f->answer, result);
-    if (result_next(&in, &list) && list.tag == 'a' && list.count != 0 && result_next(&in, &key) && key.bytes.n < sizeof p->key)
+    if (result_next(&in, &list) && list.tag == 'a' && list.count != 0 && result_next(&in, &key) &&
+        key.bytes.n < sizeof p->key)
         snprintf(p->key, sizeof p->key, "%.*s", (int)key.bytes.n, (const char *)key.bytes.p);
 }
 
@@ -78,7 +79,8 @@ static void answered(struct replica_request *q, enum status st, bool maybe_execu
     } else if (st == ST_OK && same_fact) {
         c->counters.past_confirmed++;
         if (!bytes_equal(result, buf_view(&f->answer)) && c->finding[0] == 0)
-            snprintf(c->finding, sizeof c->finding, "%s: partition %llu answers as of %llu something else than before: the past changed",
+            snprintf(c->finding, sizeof c->finding,
+                     "%s: partition %llu answers as of %llu something else than before: the past changed",
                      a->server->host, (unsigned long long)a->partition_id, (unsigned long long)q->read_ts);
     } else if (st == ST_STALE && same_fact) {
         c->counters.past_over++;
@@ -112,7 +114,8 @@ static struct replica *some_leader(struct sim_server *s, struct rng *rng)
             struct host *h = s->node->shards[i].hosts[k];
             if (h == NULL || host_failed(h)) continue;
             for (size_t at = 0; host_each_replica(h, &at, &r);)
-                if (r->table == TABLE_DEFAULT && replica_leads(r) && r->counters.retention_ms != 0 && rng_below(rng, ++n) == 0)
+                if (r->table == TABLE_DEFAULT && replica_leads(r) && r->counters.retention_ms != 0 &&
+                    rng_below(rng, ++n) == 0)
                     found = r;
         }
     return found;
@@ -135,7 +138,8 @@ static bool choose(struct past *p, struct ask *a, struct replica *r, struct rng 
     if (r->applied_ts <= r->counters.watermark) return false;
     a->request.read_ts = r->counters.watermark + rng_below(rng, r->applied_ts - r->counters.watermark + 1);
     struct op op = {.semantics = OP_SEMANTICS, .opcode = KV_KEYS, .flags = OP_READ, .body = BYTES_LIT("*")};
-    if (p->key[0] != 0 && key_slot(bytes_str(p->key)) >= r->slot_lo && key_slot(bytes_str(p->key)) < r->slot_hi && rng_chance(rng, 2)) {
+    if (p->key[0] != 0 && key_slot(bytes_str(p->key)) >= r->slot_lo && key_slot(bytes_str(p->key)) < r->slot_hi &&
+        rng_chance(rng, 2)) {
         op.opcode = KV_GET;
         op.body = bytes_str(p->key);
     }
@@ -168,7 +172,8 @@ static void tick(void *ctx)
     struct ask *a = s->node != NULL && world_running(s->machine) && !s->stopped ? free_ask(p) : NULL;
     struct replica *r = a != NULL ? some_leader(s, rng) : NULL;
     if (r != NULL && choose(p, a, r, rng)) {
-        a->request = (struct replica_request){.kind = REPLICA_READ, .read_ts = a->request.read_ts, .op = buf_view(&a->op), .done = answered};
+        a->request = (struct replica_request){
+            .kind = REPLICA_READ, .read_ts = a->request.read_ts, .op = buf_view(&a->op), .done = answered};
         a->past = p;
         a->server = s;
         a->host = r->host;

@@ -9,8 +9,9 @@
 
 const char *sim_profile_name(enum sim_profile p)
 {
-    static const char *const names[PROFILE_COUNT] = {"none",      "leases",  "restarts",  "pauses",  "clocks", "expiry", "elections", "repeats",
-                                                     "churn",     "transfers", "members", "damage",  "power",  "caches", "hashes",  "watches", "copies"};
+    static const char *const names[PROFILE_COUNT] = {
+        "none",      "leases",  "restarts", "pauses", "clocks", "expiry", "elections", "repeats", "churn",
+        "transfers", "members", "damage",   "power",  "caches", "hashes", "watches",   "copies"};
     return (unsigned)p < PROFILE_COUNT ? names[p] : "?";
 }
 
@@ -48,7 +49,8 @@ static uint32_t only(uint32_t faults, uint32_t bits) { return faults & bits; }
 
 #define F(name) (1u << FAULT_##name)
 
-void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_options *c, struct sim_clients_options *k)
+void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_options *c,
+                       struct sim_clients_options *k)
 {
     struct rng *rng = world_rng(w);
     if (p == PROFILE_NONE) return;
@@ -65,7 +67,8 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
         c->moves = MOVE_SLOW_REPLIES;
         c->nodes = 3;
         c->partitions = 1;
-        c->faults = only(c->faults, F(CUT_ONE_WAY) | F(ISOLATE) | F(SLOW_LINK) | F(CLOCK_DRIFT) | F(CLOCK_JUMP) | F(CUT_BOTH));
+        c->faults = only(c->faults,
+                         F(CUT_ONE_WAY) | F(ISOLATE) | F(SLOW_LINK) | F(CLOCK_DRIFT) | F(CLOCK_JUMP) | F(CUT_BOTH));
         break;
     case PROFILE_RESTARTS:
         busy_clients(k);
@@ -93,7 +96,8 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
         c->faults = only(c->faults, F(CLOCK_DRIFT) | F(RESET));
         break;
     case PROFILE_EXPIRY:
-        memcpy(k->weights, (uint8_t[SIM_OP_COUNT]){[SIM_READ] = 80, [SIM_WRITE_TTL] = 10, [SIM_INCR] = 1}, sizeof k->weights);
+        memcpy(k->weights, (uint8_t[SIM_OP_COUNT]){[SIM_READ] = 80, [SIM_WRITE_TTL] = 10, [SIM_INCR] = 1},
+               sizeof k->weights);
         k->objects = 120;
         k->ops_per_object = 30;
         k->think_ns = 10 * NS_PER_MS;
@@ -164,12 +168,16 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
         c->fault_every_ns = NS_PER_S;
         break;
     case PROFILE_HASHES:
-        memcpy(k->weights, (uint8_t[SIM_OP_COUNT]){[SIM_READ] = 20, [SIM_WRITE] = 20, [SIM_CLEAR] = 20, [SIM_BOTH] = 10, [SIM_READ_BOTH] = 20},
+        memcpy(k->weights,
+               (uint8_t[SIM_OP_COUNT]){
+                   [SIM_READ] = 20, [SIM_WRITE] = 20, [SIM_CLEAR] = 20, [SIM_BOTH] = 10, [SIM_READ_BOTH] = 20},
                sizeof k->weights);
         k->think_ns = 20 * NS_PER_MS;
         break;
     case PROFILE_WATCHES:
-        memcpy(k->weights, (uint8_t[SIM_OP_COUNT]){[SIM_WRITE] = 10, [SIM_INCR] = 5, [SIM_DELETE] = 20, [SIM_CAS] = 20, [SIM_WRITE_TTL] = 2},
+        memcpy(k->weights,
+               (uint8_t[SIM_OP_COUNT]){
+                   [SIM_WRITE] = 10, [SIM_INCR] = 5, [SIM_DELETE] = 20, [SIM_CAS] = 20, [SIM_WRITE_TTL] = 2},
                sizeof k->weights);
         k->objects = 2;
         k->ops_per_object = 120;
@@ -196,7 +204,10 @@ void sim_profile_limits(enum sim_profile p, struct rng *rng, struct host_limits 
         break;
     case PROFILE_COPIES: l->window_sessions_max = 2; break; /* what was done is soon forgotten */
     case PROFILE_POWER: l->flush_ns = rng_chance(rng, 2) ? l->flush_ns : 20 * NS_PER_S; break;
-    case PROFILE_DAMAGE: l->flush_ns = 20 * NS_PER_S; l->flush_bytes = 4 << 20; break;
+    case PROFILE_DAMAGE:
+        l->flush_ns = 20 * NS_PER_S;
+        l->flush_bytes = 4 << 20;
+        break;
     default: break;
     }
 }

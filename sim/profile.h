@@ -14,22 +14,22 @@
 
 enum sim_profile {
     PROFILE_NONE,
-    PROFILE_LEASES,   /* leaders cut off while their leases run, with fast readers on each node */
-    PROFILE_RESTARTS, /* a leader cut off while all others restart within its lease */
-    PROFILE_PAUSES,   /* leaders stand still for longer than their leases */
-    PROFILE_CLOCKS,   /* a leader's clock runs ahead, and leadership changes; keys that expire */
-    PROFILE_EXPIRY,   /* right clocks, keys that expire and are read long after */
+    PROFILE_LEASES,    /* leaders cut off while their leases run, with fast readers on each node */
+    PROFILE_RESTARTS,  /* a leader cut off while all others restart within its lease */
+    PROFILE_PAUSES,    /* leaders stand still for longer than their leases */
+    PROFILE_CLOCKS,    /* a leader's clock runs ahead, and leadership changes; keys that expire */
+    PROFILE_EXPIRY,    /* right clocks, keys that expire and are read long after */
     PROFILE_ELECTIONS, /* voters lose power as they vote */
-    PROFILE_REPEATS,  /* five voters cut in two while messages come twice */
-    PROFILE_CHURN,    /* each leader is cut off soon after its election, and the one before comes back */
+    PROFILE_REPEATS,   /* five voters cut in two while messages come twice */
+    PROFILE_CHURN,     /* each leader is cut off soon after its election, and the one before comes back */
     PROFILE_TRANSFERS, /* leaders do not hear of what became of their transfer */
-    PROFILE_MEMBERS,  /* members change while the cluster is cut in two */
-    PROFILE_DAMAGE,   /* the end of a log rots while the only other copy is out of reach */
-    PROFILE_POWER,    /* everything loses power, again and again */
-    PROFILE_CACHES,   /* next to nothing is kept in memory, and disks are slow */
-    PROFILE_HASHES,   /* hashes that are deleted and made again */
-    PROFILE_WATCHES,  /* keys that come and go while they are watched */
-    PROFILE_COPIES,   /* every other message comes twice, requests long after their first copy */
+    PROFILE_MEMBERS,   /* members change while the cluster is cut in two */
+    PROFILE_DAMAGE,    /* the end of a log rots while the only other copy is out of reach */
+    PROFILE_POWER,     /* everything loses power, again and again */
+    PROFILE_CACHES,    /* next to nothing is kept in memory, and disks are slow */
+    PROFILE_HASHES,    /* hashes that are deleted and made again */
+    PROFILE_WATCHES,   /* keys that come and go while they are watched */
+    PROFILE_COPIES,    /* every other message comes twice, requests long after their first copy */
     PROFILE_COUNT
 };
 const char *sim_profile_name(enum sim_profile p);
@@ -39,7 +39,8 @@ bool sim_profile_find(const char *name, enum sim_profile *out);
 enum sim_profile sim_profile_of_seed(uint64_t seed);
 
 /* Changes what the run has drawn. */
-void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_options *cluster, struct sim_clients_options *clients);
+void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_options *cluster,
+                       struct sim_clients_options *clients);
 /* After the limits were shrunk. */
 struct host_limits;
 void sim_profile_limits(enum sim_profile p, struct rng *rng, struct host_limits *l);

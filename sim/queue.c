@@ -8,10 +8,7 @@
 
 #define WAYS 4
 
-void queue_init(struct queue *q, struct heap *heap)
-{
-    *q = (struct queue){.heap = heap};
-}
+void queue_init(struct queue *q, struct heap *heap) { *q = (struct queue){.heap = heap}; }
 
 static bool before(const struct queue_entry *a, const struct queue_entry *b)
 {

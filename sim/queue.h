@@ -43,10 +43,7 @@ struct queue {
 };
 
 void queue_init(struct queue *q, struct heap *heap);
-static inline bool event_queued(const struct event *ev)
-{
-    return ev->place != EVENT_IDLE;
-}
+static inline bool event_queued(const struct event *ev) { return ev->place != EVENT_IDLE; }
 /* An event that is queued is moved: it gets a new sequence. */
 void queue_push(struct queue *q, struct event *ev, uint64_t time_ns);
 void queue_remove(struct queue *q, struct event *ev); /* may be idle */

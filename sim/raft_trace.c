@@ -39,7 +39,7 @@ struct traced {
     uint64_t id;
     uint64_t commit; /* as the specification has it */
     struct state durable;
-    uint64_t match[NODES_MAX]; /* of a leader: what its own messages have told it so far */
+    uint64_t match[NODES_MAX];     /* of a leader: what its own messages have told it so far */
     uint64_t self_sent, self_term; /* it told itself of its log up to here */
     uint64_t self_vote;            /* the term of the vote for itself that it has yet to receive; 0: none */
     bool changed;                  /* since the last Ready */
@@ -94,7 +94,10 @@ static void stop(struct sim_raft_trace *t, const struct traced *n, const char *w
     snprintf(t->ended, sizeof t->ended, "replica %" PRIu64 ": %s", n->id, why);
 }
 
-static uint64_t term_of(const struct sim_raft_trace *t, uint64_t term) { return term <= t->term0 ? 1 : term - t->term0 + 1; }
+static uint64_t term_of(const struct sim_raft_trace *t, uint64_t term)
+{
+    return term <= t->term0 ? 1 : term - t->term0 + 1;
+}
 static uint64_t index_of(const struct sim_raft_trace *t, uint64_t index)
 {
     return index == 0 ? 0 : index <= t->index0 ? 1 : index - t->index0 + 1;
@@ -117,22 +120,27 @@ static struct state state_of(const struct sim_raft_trace *t, const struct traced
 
 /* ---- lines ---- */
 
-static void write_line(struct sim_raft_trace *t, struct traced *n, const char *name, const struct state *s, const struct spoken *m)
+static void write_line(struct sim_raft_trace *t, struct traced *n, const char *name, const struct state *s,
+                       const struct spoken *m)
 {
     /* Tools sort the lines by their time: here it counts them. */
-    fprintf(t->out, "{\"level\":\"debug\",\"ts\":1%09" PRIu64 ".%06" PRIu64 ",\"caller\":\"sim/raft_trace.c\",\"msg\":\"trace\",\"tag\":\"trace\",",
+    fprintf(t->out,
+            "{\"level\":\"debug\",\"ts\":1%09" PRIu64 ".%06" PRIu64
+            ",\"caller\":\"sim/raft_trace.c\",\"msg\":\"trace\",\"tag\":\"trace\",",
             t->lines / 1000000, t->lines % 1000000);
     fprintf(t->out,
-            "\"event\":{\"name\":\"%s\",\"nid\":\"%" PRIu64 "\",\"state\":{\"term\":%" PRIu64 ",\"vote\":\"%" PRIu64 "\",\"commit\":%" PRIu64
-            "},\"role\":\"%s\",\"log\":%" PRIu64 ",\"conf\":[[",
+            "\"event\":{\"name\":\"%s\",\"nid\":\"%" PRIu64 "\",\"state\":{\"term\":%" PRIu64 ",\"vote\":\"%" PRIu64
+            "\",\"commit\":%" PRIu64 "},\"role\":\"%s\",\"log\":%" PRIu64 ",\"conf\":[[",
             name, n->id, s->term, s->vote, s->commit, s->role, s->log);
     for (unsigned i = 0; i < t->count; i++) fprintf(t->out, "%s\"%" PRIu64 "\"", i != 0 ? "," : "", t->nodes[i].id);
     fprintf(t->out, "],[]]");
     if (m != NULL)
         fprintf(t->out,
-                ",\"msg\":{\"type\":\"%s\",\"term\":%" PRIu64 ",\"from\":\"%" PRIu64 "\",\"to\":\"%" PRIu64 "\",\"entries\":%" PRIu64
-                ",\"logTerm\":%" PRIu64 ",\"index\":%" PRIu64 ",\"commit\":%" PRIu64 ",\"vote\":\"0\",\"reject\":%s,\"rejectHint\":0}",
-                m->type, m->term, m->from, m->to, m->entries, m->log_term, m->index, m->commit, m->reject ? "true" : "false");
+                ",\"msg\":{\"type\":\"%s\",\"term\":%" PRIu64 ",\"from\":\"%" PRIu64 "\",\"to\":\"%" PRIu64
+                "\",\"entries\":%" PRIu64 ",\"logTerm\":%" PRIu64 ",\"index\":%" PRIu64 ",\"commit\":%" PRIu64
+                ",\"vote\":\"0\",\"reject\":%s,\"rejectHint\":0}",
+                m->type, m->term, m->from, m->to, m->entries, m->log_term, m->index, m->commit,
+                m->reject ? "true" : "false");
     fprintf(t->out, "}}\n");
     t->lines++;
     n->events++;
@@ -163,7 +171,8 @@ static void tell_received(struct sim_raft_trace *t, struct traced *n)
     hear_match(t, n, n->before.term, &n->message);
 }
 
-static void event(struct sim_raft_trace *t, struct traced *n, const struct raft *r, const char *name, const struct spoken *m)
+static void event(struct sim_raft_trace *t, struct traced *n, const struct raft *r, const char *name,
+                  const struct spoken *m)
 {
     tell_received(t, n);
     struct state s = state_of(t, n, r);
@@ -246,7 +255,8 @@ static void on_receive(struct sim_raft_trace *t, struct traced *n, const struct 
     n->known = recall(t, m, &n->message);
     /* Of the replica's own log as it is now. */
     uint64_t at = m->type == RAFT_BEAT && n->known ? n->message.index + t->index0 - 1 : m->index;
-    n->log_ok = n->known && (n->message.index <= 1 || (at <= v.last_index && term_of(t, raft_term_at(r, at)) == n->message.log_term));
+    n->log_ok = n->known && (n->message.index <= 1 ||
+                             (at <= v.last_index && term_of(t, raft_term_at(r, at)) == n->message.log_term));
 }
 
 /* ---- what the specification makes of a message ---- */
@@ -254,7 +264,12 @@ static void on_receive(struct sim_raft_trace *t, struct traced *n, const struct 
 static void reply(struct sim_raft_trace *t, struct traced *n, const char *type, uint64_t index, bool reject)
 {
     if (n->reply.type == 0) return;
-    struct spoken s = {.type = type, .term = term_of(t, n->reply.term), .from = n->id, .to = n->reply.to, .index = index, .reject = reject};
+    struct spoken s = {.type = type,
+                       .term = term_of(t, n->reply.term),
+                       .from = n->id,
+                       .to = n->reply.to,
+                       .index = index,
+                       .reject = reject};
     remember(t, &n->reply, &s);
 }
 
@@ -263,7 +278,8 @@ static bool unchanged(const struct state *a, const struct state *b)
     return a->term == b->term && a->vote == b->vote && a->log == b->log && a->role == b->role;
 }
 
-static void on_vote(struct sim_raft_trace *t, struct traced *n, const struct raft *r, const struct state *now, uint64_t last_term)
+static void on_vote(struct sim_raft_trace *t, struct traced *n, const struct raft *r, const struct state *now,
+                    uint64_t last_term)
 {
     const struct spoken *m = &n->message;
     uint64_t term = MAX(n->before.term, m->term), vote = m->term > n->before.term ? 0 : n->before.vote;
@@ -304,8 +320,11 @@ static void on_received(struct sim_raft_trace *t, struct traced *n, const struct
 {
     struct state now = state_of(t, n, r);
     if (!n->known) {
-        if (n->events == n->events_before && (now.term != n->before.term || now.log != n->before.log || now.vote != n->before.vote))
-            stop(t, n, m->type == RAFT_PRE_VOTE_REPLY ? "a later term was heard in a refused pre-vote" : "it was changed by a message of another kind");
+        if (n->events == n->events_before &&
+            (now.term != n->before.term || now.log != n->before.log || now.vote != n->before.vote))
+            stop(t, n,
+                 m->type == RAFT_PRE_VOTE_REPLY ? "a later term was heard in a refused pre-vote"
+                                                : "it was changed by a message of another kind");
     } else if (m->type == RAFT_VOTE) {
         on_vote(t, n, r, &now, n->before.log <= 1 ? 1 : term_of(t, raft_term_at(r, n->before.log + t->index0 - 1)));
     } else if (m->type == RAFT_APPEND || m->type == RAFT_BEAT) {
@@ -322,7 +341,8 @@ static void tell_self_vote(struct sim_raft_trace *t, struct traced *n, const str
 {
     struct state s = state_of(t, n, r);
     struct spoken m = {.type = "MsgVoteResp", .term = s.term, .from = n->id, .to = n->id};
-    if (n->self_vote == s.term && strcmp(s.role, "StateCandidate") == 0) event(t, n, r, "ReceiveRequestVoteResponse", &m);
+    if (n->self_vote == s.term && strcmp(s.role, "StateCandidate") == 0)
+        event(t, n, r, "ReceiveRequestVoteResponse", &m);
     n->self_vote = 0;
 }
 
@@ -358,7 +378,8 @@ static void on_persisted(struct sim_raft_trace *t, struct traced *n, const struc
     struct raft_progress p;
     raft_view(r, &v);
     if (v.role != RAFT_LEADER || n->self_term != term_of(t, v.term) || !raft_peer_progress(r, n->id, &p)) return;
-    struct spoken m = {.type = "MsgAppResp", .term = n->self_term, .from = n->id, .to = n->id, .index = index_of(t, p.match)};
+    struct spoken m = {
+        .type = "MsgAppResp", .term = n->self_term, .from = n->id, .to = n->id, .index = index_of(t, p.match)};
     if (m.index > n->self_sent || m.index <= n->match[n - t->nodes]) return;
     event(t, n, r, "ReceiveAppendEntriesResponse", &m);
     hear_match(t, n, n->self_term, &m);
@@ -400,7 +421,8 @@ static void on_follower(struct sim_raft_trace *t, struct traced *n, const struct
     if (n->receiving && n->known && n->message.term > n->before.term) return; /* follows from the message */
     if (s.term != n->durable.term && !n->receiving) return;
     if (n->receiving && n->known && strcmp(n->message.type, "MsgApp") == 0) return;
-    if (strcmp(was, "StateFollower") != 0 && strcmp(s.role, "StateFollower") == 0 && s.term == (n->receiving ? n->before.term : s.term))
+    if (strcmp(was, "StateFollower") != 0 && strcmp(s.role, "StateFollower") == 0 &&
+        s.term == (n->receiving ? n->before.term : s.term))
         event(t, n, r, "BecomeFollower", NULL);
     if (!n->receiving) n->durable.role = s.role;
 }
@@ -453,7 +475,9 @@ static const struct raft *raft_on(struct sim_raft_trace *t, struct sim_server *s
     if (s->node == NULL || !world_running(s->machine)) return NULL;
     for (uint16_t i = 0; i < s->node->shard_count; i++)
         for (size_t k = 0; k < s->node->shards[i].host_count; k++) {
-            struct replica *r = s->node->shards[i].hosts[k] != NULL ? host_replica(s->node->shards[i].hosts[k], t->partition) : NULL;
+            struct replica *r = s->node->shards[i].hosts[k] != NULL
+                                    ? host_replica(s->node->shards[i].hosts[k], t->partition)
+                                    : NULL;
             if (r != NULL) return r->raft;
         }
     return NULL;
@@ -471,7 +495,8 @@ bool sim_raft_trace_begin(struct sim_raft_trace *t, struct sim_cluster *c, unsig
         raft_view(rafts[i], &v);
         if (i == 0) first = v;
         leaders += v.role == RAFT_LEADER;
-        bool alike = v.term == first.term && v.last_index == first.last_index && v.commit == first.last_index && v.config->count == voters;
+        bool alike = v.term == first.term && v.last_index == first.last_index && v.commit == first.last_index &&
+                     v.config->count == voters;
         if (!alike || v.suspect || !v.config_committed || v.transferring || raft_config_joint(v.config)) return false;
         for (unsigned k = 0; k < voters; k++)
             if (v.config->members[k].roles != RAFT_VOTER) return false;

@@ -72,10 +72,7 @@ uint64_t world_run_until(struct world *w, uint64_t until_ns)
     return n;
 }
 
-uint64_t world_run(struct world *w, uint64_t for_ns)
-{
-    return world_run_until(w, w->now + for_ns);
-}
+uint64_t world_run(struct world *w, uint64_t for_ns) { return world_run_until(w, w->now + for_ns); }
 
 bool world_run_while_not(struct world *w, const bool *done, uint64_t for_ns)
 {
@@ -170,34 +167,13 @@ void world_free(struct world *w)
     mem_free(w);
 }
 
-uint64_t world_seed(const struct world *w)
-{
-    return w->seed;
-}
-uint64_t world_now_ns(const struct world *w)
-{
-    return w->at;
-}
-uint64_t world_trace(const struct world *w)
-{
-    return w->trace;
-}
-struct rng *world_rng(struct world *w)
-{
-    return &w->rng_driver;
-}
-struct sim_cpu_options *world_cpu_options(struct world *w)
-{
-    return &w->cpu;
-}
-const struct sim_counters *world_counters(const struct world *w)
-{
-    return &w->counters;
-}
-void world_set_log(struct world *w, FILE *out)
-{
-    w->log = out;
-}
+uint64_t world_seed(const struct world *w) { return w->seed; }
+uint64_t world_now_ns(const struct world *w) { return w->at; }
+uint64_t world_trace(const struct world *w) { return w->trace; }
+struct rng *world_rng(struct world *w) { return &w->rng_driver; }
+struct sim_cpu_options *world_cpu_options(struct world *w) { return &w->cpu; }
+const struct sim_counters *world_counters(const struct world *w) { return &w->counters; }
+void world_set_log(struct world *w, FILE *out) { w->log = out; }
 void world_on_diag(struct world *w, void (*fn)(void *ctx, unsigned node, const char *line), void *ctx)
 {
     w->on_diag = fn;
@@ -292,22 +268,10 @@ struct sim_node *world_node_new(struct world *w, const char *host)
     return n;
 }
 
-const char *sim_node_host(const struct sim_node *n)
-{
-    return n->host;
-}
-unsigned sim_node_id(const struct sim_node *n)
-{
-    return n->id;
-}
-struct world *sim_node_world(const struct sim_node *n)
-{
-    return n->world;
-}
-unsigned world_node_count(const struct world *w)
-{
-    return w->node_count;
-}
+const char *sim_node_host(const struct sim_node *n) { return n->host; }
+unsigned sim_node_id(const struct sim_node *n) { return n->id; }
+struct world *sim_node_world(const struct sim_node *n) { return n->world; }
+unsigned world_node_count(const struct world *w) { return w->node_count; }
 struct sim_node *world_node(struct world *w, unsigned id)
 {
     return id >= 1 && id <= w->node_count ? w->nodes[id - 1] : NULL;
@@ -447,18 +411,9 @@ struct env *world_start(struct sim_node *n, unsigned loop_count, sim_start_fn st
     return &p->env;
 }
 
-bool world_running(const struct sim_node *n)
-{
-    return n->process != NULL;
-}
-struct env *world_env(struct sim_node *n)
-{
-    return n->process != NULL ? &n->process->env : NULL;
-}
-unsigned world_loop_count(const struct sim_node *n)
-{
-    return n->process != NULL ? n->process->loop_count : 0;
-}
+bool world_running(const struct sim_node *n) { return n->process != NULL; }
+struct env *world_env(struct sim_node *n) { return n->process != NULL ? &n->process->env : NULL; }
+unsigned world_loop_count(const struct sim_node *n) { return n->process != NULL ? n->process->loop_count : 0; }
 struct env_loop *world_loop(struct sim_node *n, unsigned i)
 {
     return i < world_loop_count(n) ? &n->process->loops[i]->base : NULL;

@@ -150,14 +150,8 @@ struct sim_worker {
 
 /* ---- world.c ---- */
 
-static inline struct process *process_of(struct env *env)
-{
-    return (struct process *)env;
-}
-static inline struct sim_loop *loop_of(struct env_loop *loop)
-{
-    return (struct sim_loop *)loop;
-}
+static inline struct process *process_of(struct env *env) { return (struct process *)env; }
+static inline struct sim_loop *loop_of(struct env_loop *loop) { return (struct sim_loop *)loop; }
 
 void event_init(struct event *ev, enum event_kind kind, unsigned node, void *ptr,
                 void (*run)(struct world *, struct event *));

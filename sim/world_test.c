@@ -472,10 +472,7 @@ static void die(void *ctx)
     assert_true(world_running(a->n));
 }
 
-static void live(void *ctx)
-{
-    ++*(unsigned *)ctx;
-}
+static void live(void *ctx) { ++*(unsigned *)ctx; }
 
 static void a_process_can_crash_itself(void **state)
 {
@@ -533,10 +530,7 @@ static void other_loops_timer(void *ctx)
 }
 
 static jmp_buf caught;
-static void catch_assert(const char *file, int line, const char *condition)
-{
-    longjmp(caught, 1);
-}
+static void catch_assert(const char *file, int line, const char *condition) { longjmp(caught, 1); }
 
 static void a_loop_belongs_to_its_thread(void **state)
 {
@@ -552,10 +546,7 @@ static void a_loop_belongs_to_its_thread(void **state)
     assert_true(failed); /* the world is not used again: it was left in the middle of a turn */
 }
 
-static void free_it(void *ctx)
-{
-    mem_free(ctx);
-}
+static void free_it(void *ctx) { mem_free(ctx); }
 
 /* Memory goes with whoever allocated it; a process must not free another's. */
 static void memory_has_one_owner(void **state)
@@ -631,10 +622,7 @@ static void line_run(struct env_job *j)
     if (st == ST_OK && l->data[0] % 8 == 0) env_file_sync(l->c->file, NULL);
 }
 
-static void line_done(struct env_job *j)
-{
-    mem_free(CONTAINER_OF(j, struct line, job));
-}
+static void line_done(struct env_job *j) { mem_free(CONTAINER_OF(j, struct line, job)); }
 
 static void chat_data(struct env_stream *s, void *ctx, struct bytes data)
 {
@@ -671,10 +659,7 @@ static void chat_connected(struct env_stream *s, void *ctx, enum status st)
     env_stream_write(s, bytes_of(data, env_random_u64(c->env) % sizeof data));
 }
 
-static void chat_accept(void *ctx, struct env_stream *s)
-{
-    env_stream_set_events(s, &chat_events, ctx);
-}
+static void chat_accept(void *ctx, struct env_stream *s) { env_stream_set_events(s, &chat_events, ctx); }
 
 static void chat_tick(struct env_timer *t)
 {

@@ -63,8 +63,8 @@ void buf_put_u8(struct buf *b, uint8_t v);
 void buf_put_u16(struct buf *b, uint16_t v); /* little-endian */
 void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);
-void buf_put_varint(struct buf *b, uint64_t v);        /* LEB128, at most 10 bytes */
-void buf_put_lp(struct buf *b, struct bytes s);        /* varint length, then the bytes */
+void buf_put_varint(struct buf *b, uint64_t v); /* LEB128, at most 10 bytes */
+void buf_put_lp(struct buf *b, struct bytes s); /* varint length, then the bytes */
 void buf_put_be16(struct buf *b, uint16_t v);
 void buf_put_be32(struct buf *b, uint32_t v);
 void buf_put_be48(struct buf *b, uint64_t v);
@@ -117,7 +117,7 @@ uint8_t reader_u8(struct reader *r);
 uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
-uint64_t reader_varint(struct reader *r);         /* a non-minimal or overlong varint fails */
+uint64_t reader_varint(struct reader *r);              /* a non-minimal or overlong varint fails */
 struct bytes reader_bytes(struct reader *r, size_t n); /* borrowed */
 struct bytes reader_lp(struct reader *r);              /* borrowed; the length is checked against what is left */
 uint16_t reader_be16(struct reader *r);

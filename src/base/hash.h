@@ -37,8 +37,8 @@ struct rng {
 };
 void rng_init(struct rng *r, uint64_t seed);
 uint64_t rng_next(struct rng *r);
-uint64_t rng_below(struct rng *r, uint64_t n);                  /* 0 … n-1, n > 0 */
+uint64_t rng_below(struct rng *r, uint64_t n);                    /* 0 … n-1, n > 0 */
 uint64_t rng_between(struct rng *r, uint64_t low, uint64_t high); /* both ends included */
-bool rng_chance(struct rng *r, uint64_t one_in);                /* true once in one_in; 0 never */
+bool rng_chance(struct rng *r, uint64_t one_in);                  /* true once in one_in; 0 never */
 
 #endif

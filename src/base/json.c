@@ -56,22 +56,10 @@ static void end(struct json *j, uint8_t bracket)
     j->comma = true;
 }
 
-void json_begin_object(struct json *j, const char *key)
-{
-    begin(j, key, '{');
-}
-void json_begin_array(struct json *j, const char *key)
-{
-    begin(j, key, '[');
-}
-void json_end_object(struct json *j)
-{
-    end(j, '}');
-}
-void json_end_array(struct json *j)
-{
-    end(j, ']');
-}
+void json_begin_object(struct json *j, const char *key) { begin(j, key, '{'); }
+void json_begin_array(struct json *j, const char *key) { begin(j, key, '['); }
+void json_end_object(struct json *j) { end(j, '}'); }
+void json_end_array(struct json *j) { end(j, ']'); }
 
 void json_put_bytes(struct json *j, const char *key, struct bytes text)
 {

@@ -46,7 +46,8 @@ enum lineage_verdict lineage_compare(const struct lineage *l, struct incarnation
     if (known.boot > now.boot) return LINEAGE_OLDER;
     uint64_t confirmed = l->anchor.boot != 0 ? l->anchor.boot : l->first;
     if (known.boot == 0 || known.boot < confirmed) return LINEAGE_NEWER; /* who knows only one before that is behind */
-    if (known.boot < l->first) return known.boot == l->anchor.boot && known.id == l->anchor.id ? LINEAGE_NEWER : LINEAGE_FORKED;
+    if (known.boot < l->first)
+        return known.boot == l->anchor.boot && known.id == l->anchor.id ? LINEAGE_NEWER : LINEAGE_FORKED;
     if (l->ids[known.boot - l->first] != known.id) return LINEAGE_FORKED;
     return known.boot == now.boot ? LINEAGE_SAME : LINEAGE_NEWER;
 }
@@ -54,8 +55,9 @@ enum lineage_verdict lineage_compare(const struct lineage *l, struct incarnation
 void lineage_why(const struct lineage *l, struct incarnation known, char *out, size_t max)
 {
     snprintf(out, max,
-             "its data directory is a copy, or an older state of it put back: it is at start %" PRIu64 ", and %s start %" PRIu64
-             " is known. It has forgotten what the node promised since, and must not run. If the original is lost, remove the "
+             "its data directory is a copy, or an older state of it put back: it is at start %" PRIu64
+             ", and %s start %" PRIu64 " is known. It has forgotten what the node promised since, and must not run. If "
+             "the original is lost, remove the "
              "node and join a new, empty one",
              lineage_now(l).boot, lineage_compare(l, known) == LINEAGE_OLDER ? "a later" : "another", known.boot);
 }
@@ -76,8 +78,8 @@ bool lineage_get(struct reader *r, struct lineage *out)
     out->anchor.id = reader_u64(r);
     out->first = reader_u64(r);
     out->count = reader_u8(r);
-    if (r->failed || (out->anchor.boot != 0 && out->anchor.boot >= out->first) || out->count > LINEAGE_MAX || (out->count != 0 && out->first == 0) ||
-        out->first > UINT64_MAX - LINEAGE_MAX)
+    if (r->failed || (out->anchor.boot != 0 && out->anchor.boot >= out->first) || out->count > LINEAGE_MAX ||
+        (out->count != 0 && out->first == 0) || out->first > UINT64_MAX - LINEAGE_MAX)
         return false;
     for (uint32_t i = 0; i < out->count; i++) out->ids[i] = reader_u64(r);
     return !r->failed;

@@ -26,7 +26,8 @@ struct incarnation {
 };
 
 struct lineage {
-    struct incarnation anchor; /* the last one known to be confirmed, if starts between it and the first were forgotten */
+    struct incarnation
+        anchor; /* the last one known to be confirmed, if starts between it and the first were forgotten */
     uint64_t first;
     uint32_t count; /* 0: none */
     uint64_t ids[LINEAGE_MAX];

@@ -23,11 +23,9 @@ static void test_compare(void **state)
         struct incarnation known;
         enum lineage_verdict want;
     } cases[] = {
-        {1, {0, 0}, LINEAGE_NEWER},     /* nothing is known */
-        {1, {1, 7001}, LINEAGE_SAME},
-        {3, {1, 7001}, LINEAGE_NEWER},  /* two starts that nobody heard of */
-        {3, {2, 7002}, LINEAGE_NEWER},
-        {3, {3, 7003}, LINEAGE_SAME},
+        {1, {0, 0}, LINEAGE_NEWER},                                    /* nothing is known */
+        {1, {1, 7001}, LINEAGE_SAME},   {3, {1, 7001}, LINEAGE_NEWER}, /* two starts that nobody heard of */
+        {3, {2, 7002}, LINEAGE_NEWER},  {3, {3, 7003}, LINEAGE_SAME},
         {3, {3, 8003}, LINEAGE_FORKED}, /* another directory had its third start */
         {3, {2, 8002}, LINEAGE_FORKED}, /* … its second, before this one's third */
         {3, {4, 7004}, LINEAGE_OLDER},  /* a backup */
@@ -48,16 +46,11 @@ static void test_bounded(void **state)
         struct incarnation known;
         enum lineage_verdict want;
     } cases[] = {
-        {{0, 0}, LINEAGE_NEWER},
-        {{8, 7008}, LINEAGE_NEWER},   /* before the last confirmed */
-        {{9, 7009}, LINEAGE_NEWER},   /* that one */
-        {{9, 1}, LINEAGE_FORKED},
-        {{10, 1}, LINEAGE_FORKED},    /* in the gap: a copy's, for all that can be told */
-        {{10, 7010}, LINEAGE_FORKED},
-        {{108, 7108}, LINEAGE_NEWER},
-        {{108, 1}, LINEAGE_FORKED},
-        {{109, 7109}, LINEAGE_SAME},
-        {{110, 1}, LINEAGE_OLDER},
+        {{0, 0}, LINEAGE_NEWER},      {{8, 7008}, LINEAGE_NEWER}, /* before the last confirmed */
+        {{9, 7009}, LINEAGE_NEWER},                               /* that one */
+        {{9, 1}, LINEAGE_FORKED},     {{10, 1}, LINEAGE_FORKED},  /* in the gap: a copy's, for all that can be told */
+        {{10, 7010}, LINEAGE_FORKED}, {{108, 7108}, LINEAGE_NEWER}, {{108, 1}, LINEAGE_FORKED},
+        {{109, 7109}, LINEAGE_SAME},  {{110, 1}, LINEAGE_OLDER},
     };
     struct lineage l = of(12, 7), copy;
     struct buf b = {0};
@@ -114,7 +107,7 @@ static void test_encoding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compare), cmocka_unit_test(test_bounded), cmocka_unit_test(test_trim),
-                                       cmocka_unit_test(test_encoding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compare), cmocka_unit_test(test_bounded),
+                                       cmocka_unit_test(test_trim), cmocka_unit_test(test_encoding)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

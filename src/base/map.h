@@ -24,9 +24,9 @@ struct map {
 };
 
 void map_deinit(struct map *m);
-void *map_get(const struct map *m, uint64_t key);              /* NULL if absent */
-void *map_set(struct map *m, uint64_t key, void *value);       /* value is not NULL; returns the one replaced, or NULL */
-void *map_remove(struct map *m, uint64_t key);                 /* returns what was there, or NULL */
+void *map_get(const struct map *m, uint64_t key);        /* NULL if absent */
+void *map_set(struct map *m, uint64_t key, void *value); /* value is not NULL; returns the one replaced, or NULL */
+void *map_remove(struct map *m, uint64_t key);           /* returns what was there, or NULL */
 /* for (size_t i = 0; map_each(&m, &i, &key, &value);) … ; the map must not change meanwhile. */
 bool map_each(const struct map *m, size_t *at, uint64_t *out_key, void **out_value);
 

@@ -7,12 +7,6 @@
 
 static const char *the_active;
 
-void mutation_set(const char *name)
-{
-    the_active = name;
-}
+void mutation_set(const char *name) { the_active = name; }
 
-bool mutation_active(const char *name)
-{
-    return the_active != NULL && strcmp(the_active, name) == 0;
-}
+bool mutation_active(const char *name) { return the_active != NULL && strcmp(the_active, name) == 0; }

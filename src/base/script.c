@@ -33,10 +33,7 @@ static const char *find(struct script *s, const char *key)
     return NULL;
 }
 
-bool script_has(struct script *s, const char *key)
-{
-    return find(s, key) != NULL;
-}
+bool script_has(struct script *s, const char *key) { return find(s, key) != NULL; }
 
 const char *script_str(struct script *s, const char *key, const char *def)
 {

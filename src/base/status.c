@@ -11,9 +11,9 @@ void (*assert_hook)(const char *file, int line, const char *condition);
 const char *status_name(enum status st)
 {
     static const char *const names[ST_COUNT] = {
-        "ok",       "not_found", "not_ready",  "invalid",     "unsupported",     "exists", "corrupt", "io",
-        "disk_full", "no_memory", "overloaded", "busy",        "not_leader",      "unavailable", "outcome_unknown", "stale",
-        "timeout",  "closed",    "too_large",  "version",     "denied",          "stopped",
+        "ok",        "not_found", "not_ready",  "invalid", "unsupported", "exists",      "corrupt",         "io",
+        "disk_full", "no_memory", "overloaded", "busy",    "not_leader",  "unavailable", "outcome_unknown", "stale",
+        "timeout",   "closed",    "too_large",  "version", "denied",      "stopped",
     };
     return (unsigned)st < ST_COUNT ? names[st] : "?";
 }

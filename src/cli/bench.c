@@ -25,11 +25,11 @@
 #include "env/real.h"
 #include "table/place.h"
 
-#define ADDRESSES_MAX 64
-#define DRAIN_NS      (10 * NS_PER_S) /* how long answers are waited for at the end */
-#define FILL_PIPELINE 64
-#define MAP_NS        (10 * NS_PER_S)
-#define WAIT_MS       5000 /* how long a WAIT waits */
+#define ADDRESSES_MAX  64
+#define DRAIN_NS       (10 * NS_PER_S) /* how long answers are waited for at the end */
+#define FILL_PIPELINE  64
+#define MAP_NS         (10 * NS_PER_S)
+#define WAIT_MS        5000 /* how long a WAIT waits */
 #define KEY_PREFIX_MAX 64
 #define KEY_DIGITS     12
 #define DRAWS_MAX      10000 /* of a key that a node leads: there may be none among few keys */
@@ -43,7 +43,8 @@ static const struct cli_option option_table[] = {
     {"address", CLI_TEXT, &options.address, "HOST:PORT,…",
      "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
     {"route", CLI_TEXT, &options.route, "any|map|leader",
-     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has one "
+     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has "
+     "one "
      "node and asks for what that leads [any]",
      0, 0},
     {"clients", CLI_NUMBER, &options.clients, "N", "each with a connection (--route map: one to each node) [50]", 1,
@@ -498,10 +499,7 @@ static void on_watch(struct env_timer *timer)
     env_timer_start(timer, NS_PER_S);
 }
 
-static void run_watch(void *arg)
-{
-    env_real_loop_run(((struct watch *)arg)->loop);
-}
+static void run_watch(void *arg) { env_real_loop_run(((struct watch *)arg)->loop); }
 
 static void run_pass(struct pass *p, bool fill)
 {
@@ -559,10 +557,7 @@ static void free_total(struct total *x)
     mem_free(x->all);
 }
 
-static double per_second(uint64_t count, uint64_t ns)
-{
-    return (double)count * 1e9 / (double)MAX(ns, 1u);
-}
+static double per_second(uint64_t count, uint64_t ns) { return (double)count * 1e9 / (double)MAX(ns, 1u); }
 
 static void print_row(const char *name, const struct histogram *h, double rate_of)
 {

@@ -15,7 +15,8 @@ static struct {
     const char *address, *from, *data;
 } options;
 static const struct cli_option checkpoint_options[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of the node whose stores are meant [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of the node whose stores are meant [" DEFAULT_ADDRESS "]", 0,
+     0},
 };
 static const struct cli_option restore_options[] = {
     {"from", CLI_TEXT, &options.from, "DIR", "a checkpoint: DATA/checkpoints/NAME, or a copy of it", 0, 0},
@@ -46,8 +47,10 @@ static int ask(const char *method)
     json_t *list = json_object_get(answer, "checkpoints");
     uint64_t half = (uint64_t)json_integer_value(json_object_get(answer, "half"));
     if (status == 0)
-        cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one", options.address, err.text);
-    else if (status != 200 || (dir == NULL && list == NULL)) cli_error("%s", why != NULL ? why : "the answer can't be read");
+        cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one",
+                  options.address, err.text);
+    else if (status != 200 || (dir == NULL && list == NULL))
+        cli_error("%s", why != NULL ? why : "the answer can't be read");
     else if (dir != NULL) printf("%s\n", dir);
     json_array_foreach(list, i, name) printf("%s\n", json_string_value(name));
     if (half != 0) printf("%" PRIu64 " unfinished: remove what ends in .new\n", half);
@@ -83,7 +86,8 @@ int restore_main(int argc, char **argv)
         cli_error("not restored: %s", err.text);
         return EXIT_FAILED;
     }
-    printf("restored %s keys in %" PRIu64 " partitions, %s rows, all read and checked: a new cluster, of one node. Start it with cairn "
+    printf("restored %s keys in %" PRIu64
+           " partitions, %s rows, all read and checked: a new cluster, of one node. Start it with cairn "
            "serve --data %s\n",
            cli_thousands(report.keys, keys), report.partitions, cli_thousands(report.rows, rows), options.data);
     return EXIT_OK;

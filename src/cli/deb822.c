@@ -2,10 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/deb822.h"
 
-static bool blank(uint8_t ch)
-{
-    return ch == ' ' || ch == '\t' || ch == '\r';
-}
+static bool blank(uint8_t ch) { return ch == ' ' || ch == '\t' || ch == '\r'; }
 
 static struct bytes trim(struct bytes b)
 {

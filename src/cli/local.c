@@ -81,10 +81,7 @@ void local_help(void)
 
 /* ---- directories ---- */
 
-static int remove_one(const char *path, const struct stat *s, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *ftw) { return remove(path); }
 
 /* "node-7" */
 static bool is_node_name(const char *name)

@@ -118,7 +118,4 @@ static struct bytes print(struct bytes in, unsigned indent, unsigned depth, stru
     return in;
 }
 
-void reply_print(struct bytes reply, struct buf *out)
-{
-    print(reply, 0, 0, out);
-}
+void reply_print(struct bytes reply, struct buf *out) { print(reply, 0, 0, out); }

@@ -4,10 +4,7 @@
 
 #include "cli/reply.h"
 
-void command_begin(struct buf *out, size_t words)
-{
-    buf_printf(out, "*%zu\r\n", words);
-}
+void command_begin(struct buf *out, size_t words) { buf_printf(out, "*%zu\r\n", words); }
 
 void command_word(struct buf *out, struct bytes word)
 {

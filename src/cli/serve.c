@@ -165,10 +165,7 @@ static void on_signal(void *ctx, int sig)
     node_stop(s->node);
 }
 
-static void run_loop(void *arg)
-{
-    env_real_loop_run(arg);
-}
+static void run_loop(void *arg) { env_real_loop_run(arg); }
 
 static void run(struct serve *s)
 {

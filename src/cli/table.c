@@ -31,7 +31,8 @@ static int set_retention(const char *value)
     const char *why = json_string_value(json_object_get(answer, "error"));
     if (status == 200) printf("the default table keeps what is superseded for %s\n", value);
     else if (status == 0)
-        cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one", options.address, err.text);
+        cli_error("no node answers at %s (%s): is it running there? --address HOST:PORT asks another one",
+                  options.address, err.text);
     else cli_error("%s", why != NULL ? why : "the answer can't be read");
     json_decref(answer);
     buf_deinit(&body);

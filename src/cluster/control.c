@@ -75,10 +75,13 @@ enum status control_load(struct env *env, const char *dir, struct catalog **out,
     if (st == ST_OK) st = env_file_read(f, 0, buf_extend(&b, size), size, err);
     env_file_close(f);
     if (st == ST_OK && (get_u32(b.p) != COPY_MAGIC || get_u32(b.p + 8) != crc32c(0, b.p + 12, b.n - 12)))
-        st = error_set(err, ST_CORRUPT, "'%s' is damaged: its checksum does not match. Stop, move the file away and start "
-                       "again with --join to fetch the catalog from another node", path);
+        st = error_set(err, ST_CORRUPT,
+                       "'%s' is damaged: its checksum does not match. Stop, move the file away and start "
+                       "again with --join to fetch the catalog from another node",
+                       path);
     if (st == ST_OK && get_u32(b.p + 4) != COPY_FORMAT)
-        st = error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u", path, get_u32(b.p + 4), COPY_FORMAT);
+        st = error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u", path, get_u32(b.p + 4),
+                       COPY_FORMAT);
     struct catalog *c = NULL;
     if (st == ST_OK) {
         c = catalog_new();
@@ -112,7 +115,8 @@ static void save_done(struct env_job *job)
     struct save_job *s = CONTAINER_OF(job, struct save_job, job);
     struct control *c = s->control;
     if (s->status != ST_OK && s->status != ST_STOPPED)
-        diag(DIAG_WARN, "catalog.save_failed epoch=%llu why=\"%s\"", (unsigned long long)s->catalog->epoch, s->err.text);
+        diag(DIAG_WARN, "catalog.save_failed epoch=%llu why=\"%s\"", (unsigned long long)s->catalog->epoch,
+             s->err.text);
     catalog_unref(s->catalog);
     mem_free(s);
     c->saving = false;
@@ -179,8 +183,7 @@ static void on_reload(struct env_task *task)
         adopt(c, l.catalog);
         return;
     }
-    if (st != ST_OK && st != ST_NOT_READY)
-        diag(DIAG_ERROR, "catalog.rows_unreadable status=%s", status_name(st));
+    if (st != ST_OK && st != ST_NOT_READY) diag(DIAG_ERROR, "catalog.rows_unreadable status=%s", status_name(st));
     catalog_unref(l.catalog);
 }
 
@@ -314,7 +317,9 @@ static void on_catalog(struct control *c, const struct mesh_frame *f)
             adopt(c, newer);
         } else {
             catalog_unref(newer);
-            if (st != ST_OK) diag(DIAG_WARN, "catalog.bad_delta from=%llu status=%s", (unsigned long long)f->from_node, status_name(st));
+            if (st != ST_OK)
+                diag(DIAG_WARN, "catalog.bad_delta from=%llu status=%s", (unsigned long long)f->from_node,
+                     status_name(st));
         }
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -386,8 +391,10 @@ enum status control_may_remove(struct control *c, uint64_t node_id, struct error
         bool holds = false;
         for (size_t k = 0; k < q->count; k++) holds = holds || store_addr_node(q->replicas[k].store) == node_id;
         if (holds && (r == NULL || now - r->heard_ns > c->options.silent_ns))
-            return error_set(err, ST_DENIED, "partition %llu has no leader now, and may need node %llu to have one: ask again when it has",
-                             (unsigned long long)q->id, (unsigned long long)node_id);
+            return error_set(
+                err, ST_DENIED,
+                "partition %llu has no leader now, and may need node %llu to have one: ask again when it has",
+                (unsigned long long)q->id, (unsigned long long)node_id);
     }
     return plan_may_remove(&in, node_id, err);
 }

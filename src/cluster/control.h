@@ -23,8 +23,8 @@ struct control_options {
     struct mesh *mesh;
     const char *dir; /* of the node; the copy is dir/catalog */
     uint64_t node_id;
-    uint64_t report_ns;  /* between reports */
-    uint64_t silent_ns;  /* a node that has not reported for this long is not alive */
+    uint64_t report_ns;                 /* between reports */
+    uint64_t silent_ns;                 /* a node that has not reported for this long is not alive */
     struct replica *(*meta)(void *ctx); /* partition 1's replica, NULL if it is not here */
     /* A newer catalog is here; take a reference to keep it. */
     void (*publish)(void *ctx, struct catalog *c);

@@ -13,9 +13,9 @@
 #include "base/hlc.h"
 
 enum entry_kind {
-    ENTRY_NOOP = 1, /* a new leader's first entry: commits what came before it */
-    ENTRY_OPS = 2,  /* ops of a model (model/op.h): count, then each op with its length */
-    ENTRY_CONF = 3, /* a raft_config: takes effect when appended (Raft dissertation, 4.1) */
+    ENTRY_NOOP = 1,  /* a new leader's first entry: commits what came before it */
+    ENTRY_OPS = 2,   /* ops of a model (model/op.h): count, then each op with its length */
+    ENTRY_CONF = 3,  /* a raft_config: takes effect when appended (Raft dissertation, 4.1) */
     ENTRY_SCRUB = 4, /* every replica hashes its rows as of here (replica/scrub.c) */
 };
 

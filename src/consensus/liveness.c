@@ -163,10 +163,7 @@ hlc_t liveness_want_limit(struct liveness *l, hlc_t limit)
     return bound_wanted(l, l->limit_wanted);
 }
 
-void liveness_disk_stalled(struct liveness *l, bool stalled)
-{
-    l->disk_stalled = stalled;
-}
+void liveness_disk_stalled(struct liveness *l, bool stalled) { l->disk_stalled = stalled; }
 
 void liveness_sync_took(struct liveness *l, uint64_t ns)
 {

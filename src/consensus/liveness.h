@@ -39,53 +39,55 @@ static inline uint16_t store_addr_store(store_addr_t a) { return (uint16_t)a; }
 
 struct liveness_options {
     store_addr_t self;
-    uint64_t boot_count;   /* how often this store was opened, counted on disk; below 2^32 */
-    uint64_t start_ns;     /* monotonic time when it opened */
-    uint64_t lease_ns;     /* how long support lasts */
-    uint64_t drift_ns;     /* taken off the holder's side */
-    uint64_t interval_ns;  /* between heartbeats */
+    uint64_t boot_count;  /* how often this store was opened, counted on disk; below 2^32 */
+    uint64_t start_ns;    /* monotonic time when it opened */
+    uint64_t lease_ns;    /* how long support lasts */
+    uint64_t drift_ns;    /* taken off the holder's side */
+    uint64_t interval_ns; /* between heartbeats */
 };
 
 /* The two messages. Encoded by liveness_encode / liveness_decode into a mesh frame's body. */
 struct liveness_beat {
     bool reply;
     store_addr_t from, to;
-    uint64_t sent_ns;       /* the asker's monotonic clock; echoed unchanged in the reply */
-    uint64_t asker_boot;    /* the asker's boot count: support for an older one is not support for this one */
-    uint64_t epoch;         /* reply: the epoch of the support given; 0: none given */
-    hlc_t limit;            /* request: the limit asked for; reply: the limit acknowledged */
-    bool asks;              /* request: false says "I am here, but my disk is stalled: give me no support" */
+    uint64_t sent_ns;    /* the asker's monotonic clock; echoed unchanged in the reply */
+    uint64_t asker_boot; /* the asker's boot count: support for an older one is not support for this one */
+    uint64_t epoch;      /* reply: the epoch of the support given; 0: none given */
+    hlc_t limit;         /* request: the limit asked for; reply: the limit acknowledged */
+    bool asks;           /* request: false says "I am here, but my disk is stalled: give me no support" */
 };
 
 struct liveness_peer {
     store_addr_t addr;
     /* support that this peer gives to us */
-    uint64_t from_epoch;     /* 0: none */
-    uint64_t from_until_ns;  /* our clock */
-    hlc_t from_limit;        /* acknowledged by it */
+    uint64_t from_epoch;    /* 0: none */
+    uint64_t from_until_ns; /* our clock */
+    hlc_t from_limit;       /* acknowledged by it */
     /* support that we give to it */
-    uint64_t for_epoch;      /* current epoch; promises under another are void */
-    uint64_t for_until_ns;   /* our clock; 0: not supporting now */
-    uint64_t for_boot;       /* the boot of it that we support */
-    uint64_t for_sent_ns;    /* its clock: when it sent the latest heartbeat seen; older ones are duplicates or overtaken */
-    hlc_t for_limit;         /* the highest limit it told us */
+    uint64_t for_epoch;    /* current epoch; promises under another are void */
+    uint64_t for_until_ns; /* our clock; 0: not supporting now */
+    uint64_t for_boot;     /* the boot of it that we support */
+    uint64_t
+        for_sent_ns; /* its clock: when it sent the latest heartbeat seen; older ones are duplicates or overtaken */
+    hlc_t for_limit; /* the highest limit it told us */
     uint64_t last_heard_ns;
-    uint64_t rtt_ns;         /* of the last echo */
+    uint64_t rtt_ns; /* of the last echo */
     uint64_t next_beat_ns;
-    unsigned groups;         /* how many local groups have a member there; 0: no heartbeats */
-    bool lapse_untold;       /* our support lapsed in liveness_step; liveness_expire will tell */
-    uint64_t told_epoch;     /* the support that liveness_changes last told of; 0: none */
+    unsigned groups;     /* how many local groups have a member there; 0: no heartbeats */
+    bool lapse_untold;   /* our support lapsed in liveness_step; liveness_expire will tell */
+    uint64_t told_epoch; /* the support that liveness_changes last told of; 0: none */
 };
 
 struct liveness {
     struct liveness_options options;
-    struct map peers;      /* store_addr → struct liveness_peer */
+    struct map peers; /* store_addr → struct liveness_peer */
     uint64_t epoch_next;
-    hlc_t limit_wanted;    /* ours, told to peers with the next heartbeat */
-    hlc_t bound_durable;   /* on our disk: at or above every limit that we acknowledged or use ourselves */
-    hlc_t acknowledged;    /* the highest limit that we acknowledged since we opened; before: the bound that was on disk then */
+    hlc_t limit_wanted;  /* ours, told to peers with the next heartbeat */
+    hlc_t bound_durable; /* on our disk: at or above every limit that we acknowledged or use ourselves */
+    hlc_t
+        acknowledged; /* the highest limit that we acknowledged since we opened; before: the bound that was on disk then */
     bool disk_stalled;
-    uint64_t sync_ns;      /* how long the log's syncs took lately, at worst: elections allow for it */
+    uint64_t sync_ns; /* how long the log's syncs took lately, at worst: elections allow for it */
 };
 
 void liveness_init(struct liveness *l, const struct liveness_options *options, hlc_t bound_durable);

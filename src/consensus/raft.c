@@ -18,10 +18,7 @@ void raft_event(const struct raft *r, const char *what)
          r->group_id, r->id, r->term, raft_role_name(r->role), r->leader, what);
 }
 
-uint64_t raft_random_below(struct raft *r, uint64_t n)
-{
-    return n != 0 ? rng_below(&r->rng, n) : 0;
-}
+uint64_t raft_random_below(struct raft *r, uint64_t n) { return n != 0 ? rng_below(&r->rng, n) : 0; }
 
 struct raft_peer *raft_peer_find(struct raft *r, uint64_t id)
 {
@@ -528,15 +525,9 @@ void raft_view(const struct raft *r, struct raft_view *out)
                               .config_committed = c->index <= r->commit};
 }
 
-struct entry *raft_entry_peek(const struct raft *r, uint64_t index)
-{
-    return raft_log_peek(&r->log, index);
-}
+struct entry *raft_entry_peek(const struct raft *r, uint64_t index) { return raft_log_peek(&r->log, index); }
 
-uint64_t raft_term_at(const struct raft *r, uint64_t index)
-{
-    return raft_log_term(&r->log, index);
-}
+uint64_t raft_term_at(const struct raft *r, uint64_t index) { return raft_log_term(&r->log, index); }
 
 bool raft_peer_progress(const struct raft *r, uint64_t replica_id, struct raft_progress *out)
 {

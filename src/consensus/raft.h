@@ -31,10 +31,10 @@
 
 #define RAFT_MEMBERS_MAX 16
 
-enum { /* raft_member.roles: bits */
-    RAFT_VOTER = 1,     /* in the (incoming) voter set */
-    RAFT_VOTER_OUT = 2, /* in the outgoing voter set of a joint configuration */
-    RAFT_LEARNER = 4,   /* receives entries, counts for nothing */
+enum {                     /* raft_member.roles: bits */
+       RAFT_VOTER = 1,     /* in the (incoming) voter set */
+       RAFT_VOTER_OUT = 2, /* in the outgoing voter set of a joint configuration */
+       RAFT_LEARNER = 4,   /* receives entries, counts for nothing */
 };
 
 struct raft_member {
@@ -64,34 +64,37 @@ enum raft_message_type {
     RAFT_PRE_VOTE_REPLY,
     RAFT_VOTE,
     RAFT_VOTE_REPLY,
-    RAFT_APPEND,       /* entries, or none: a probe */
+    RAFT_APPEND, /* entries, or none: a probe */
     RAFT_APPEND_REPLY,
-    RAFT_BEAT,         /* read index rounds, waking, fortifying; carries commit and read_seq */
+    RAFT_BEAT, /* read index rounds, waking, fortifying; carries commit and read_seq */
     RAFT_BEAT_REPLY,
-    RAFT_SNAPSHOT,     /* offers: "I will stream you the state at (index, term)"; the driver moves the chunks */
+    RAFT_SNAPSHOT,       /* offers: "I will stream you the state at (index, term)"; the driver moves the chunks */
     RAFT_SNAPSHOT_REPLY, /* installed, or failed */
-    RAFT_TIMEOUT_NOW,  /* leadership transfer: the sender has given up its lease for this term */
-    RAFT_RELEASE,      /* the leader steps down: its followers' promises for this term are void */
+    RAFT_TIMEOUT_NOW,    /* leadership transfer: the sender has given up its lease for this term */
+    RAFT_RELEASE,        /* the leader steps down: its followers' promises for this term are void */
 };
 
 /* A BEAT or append is answered; the other requests may be. A RELEASE and a TIMEOUT_NOW carry the term that ends.
  * One message. entries are references the message borrows (when sent: from the raft; when received: from the driver). */
 struct raft_message {
     uint8_t type;
-    uint8_t flags; /* RAFT_FLAG_* */
+    uint8_t flags;     /* RAFT_FLAG_* */
     uint64_t from, to; /* replica ids */
     store_addr_t from_store, to_store;
     uint64_t term;
-    uint64_t index;     /* append: index before the entries; (pre-)vote: last index; append or beat reply: up to where the log
+    uint64_t
+        index; /* append: index before the entries; (pre-)vote: last index; append or beat reply: up to where the log
                          * is known to match the leader's, or, rejected, the index asked about; snapshot and its reply: its index */
     uint64_t log_term;  /* term of `index` */
     uint64_t commit;    /* leader: its own; replies: the follower's, so that the leader knows who knows */
     uint64_t hint;      /* append reply, rejected: where to try next; with CONFIRM: how far its log must reach */
     uint64_t hint_term; /* append reply, rejected: the term there (so the leader skips a whole term at a time) */
-    uint64_t read_seq;  /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
-    uint64_t epoch;     /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
+    uint64_t
+        read_seq; /* beat: the read round; echoed. Replies with FLAG_SUSPECT that are no beat's: the store's boot count */
+    uint64_t
+        epoch; /* replies of followers: fortifying epoch of its store for the leader's; 0: none. Leader's append, beat,
                          * snapshot: its store's boot count: from an older boot than support is given to, they are void */
-    hlc_t bound;        /* vote reply: at or above every HLC limit that the voter acknowledged (liveness_vote_bound) */
+    hlc_t bound; /* vote reply: at or above every HLC limit that the voter acknowledged (liveness_vote_bound) */
     uint32_t entry_count;
     struct entry *const *entries;
 };
@@ -101,7 +104,8 @@ enum {
     RAFT_FLAG_SUSPECT = 4,  /* vote reply: my log may have lost entries; counts only if every voter grants */
     RAFT_FLAG_BUSY = 8,     /* append reply: not now (bytes not applied are at the bound) */
     RAFT_FLAG_DAMAGED = 16, /* with SUSPECT: by damage, not by a torn last batch */
-    RAFT_FLAG_CONFIRM = 32, /* append: a suspect whose log reaches `hint`, in boot read_seq, may trust log and votes again */
+    RAFT_FLAG_CONFIRM =
+        32, /* append: a suspect whose log reaches `hint`, in boot read_seq, may trust log and votes again */
     RAFT_FLAGS = 63,
 };
 
@@ -111,17 +115,17 @@ enum status raft_message_decode(struct bytes in, struct raft_message *m, struct 
                                 struct error *err);
 
 struct raft_limits {
-    uint32_t append_bytes_max;      /* of entries in one append message */
-    uint32_t inflight_bytes_max;    /* sent to one peer and not acknowledged */
+    uint32_t append_bytes_max;   /* of entries in one append message */
+    uint32_t inflight_bytes_max; /* sent to one peer and not acknowledged */
     uint32_t inflight_count_max;
     uint32_t uncommitted_bytes_max; /* proposals at the leader beyond: ST_OVERLOADED */
     uint32_t tail_bytes_max;        /* entries kept in memory; older ones come from the log through `fetch` */
     uint32_t reads_max;             /* waiting read-index rounds' reads */
-    uint64_t election_ns;           /* a follower without leader support waits this (more while its log syncs slowly), plus up
+    uint64_t election_ns; /* a follower without leader support waits this (more while its log syncs slowly), plus up
                                      * to as much by chance */
-    uint64_t resend_ns;             /* an unanswered append or probe is sent again */
-    uint64_t transfer_ns;           /* a transfer not done by then is given up (the leader resumes) */
-    uint64_t notice_ns;             /* a commit that no append carries is told to followers after this; 0: at once */
+    uint64_t resend_ns;   /* an unanswered append or probe is sent again */
+    uint64_t transfer_ns; /* a transfer not done by then is given up (the leader resumes) */
+    uint64_t notice_ns;   /* a commit that no append carries is told to followers after this; 0: at once */
 };
 
 /* What a tracer is told, for tests (docs/raft-trace.md). It may look at the raft and change nothing. */
@@ -155,7 +159,7 @@ struct raft_options {
     const struct raft_limits *limits;
     const struct liveness *liveness; /* read only: support given and received by this store */
     uint64_t seed;                   /* for election timeouts */
-    raft_trace_fn trace; /* NULL, but in tests */
+    raft_trace_fn trace;             /* NULL, but in tests */
     void *trace_ctx;
 };
 
@@ -170,23 +174,23 @@ struct raft_state {
     uint64_t base_index, base_term; /* the entry before the first one in the log (0, 0: none) */
     uint64_t commit;                /* at least the applied index; above the log's end only if suspect */
     uint64_t applied;
-    struct raft_config config;      /* as of `applied`; entries after it may change it (given by raft_load) */
-    bool suspect;                   /* the log may have lost acknowledged entries or votes */
-    bool damaged;                   /* … by damage, not by a torn last batch (raft README, unanimous elections) */
+    struct raft_config config; /* as of `applied`; entries after it may change it (given by raft_load) */
+    bool suspect;              /* the log may have lost acknowledged entries or votes */
+    bool damaged;              /* … by damage, not by a torn last batch (raft README, unanimous elections) */
     hlc_t last_ts;
 };
 
 enum raft_fetch_kind { RAFT_FETCH_ENTRIES, RAFT_FETCH_SNAPSHOT };
 struct raft_fetch {
     uint8_t kind;
-    uint64_t to;        /* the peer's replica id */
-    uint64_t index;     /* first entry wanted */
+    uint64_t to;    /* the peer's replica id */
+    uint64_t index; /* first entry wanted */
     uint32_t bytes_max;
 };
 
 struct raft_read {
-    uint64_t id;       /* the caller's */
-    uint64_t index;    /* answer once applied has reached it */
+    uint64_t id;        /* the caller's */
+    uint64_t index;     /* answer once applied has reached it */
     enum status status; /* ST_OK, or ST_NOT_LEADER: leadership was lost */
 };
 
@@ -194,19 +198,20 @@ struct raft_read {
  * all that was persisted up to now is durable, apply up to commit, answer reads. The entries to persist are in memory
  * (raft_entry_peek) until raft_persisted; entries to apply may have to be read from the log (peek gives NULL). */
 struct raft_ready {
-    bool vote_changed;              /* term or vote: persist raft->term, raft->vote */
-    uint64_t persist_from;          /* entries persist_from … persist_to to append (to < from: none); they replace any */
-    uint64_t persist_to;            /* … suffix at or above persist_from */
-    bool suspect_cleared;           /* persist that the log is whole again */
+    bool vote_changed;     /* term or vote: persist raft->term, raft->vote */
+    uint64_t persist_from; /* entries persist_from … persist_to to append (to < from: none); they replace any */
+    uint64_t persist_to;   /* … suffix at or above persist_from */
+    bool suspect_cleared;  /* persist that the log is whole again */
     const struct raft_message *before; /* may go before the disk has them: the leader's appends and beats, pre-votes */
     size_t before_count;
-    const struct raft_message *after;  /* only when durable: votes, requests for them, acknowledgements; they have no entries */
+    const struct raft_message
+        *after; /* only when durable: votes, requests for them, acknowledgements; they have no entries */
     size_t after_count;
     const struct raft_fetch *fetches;
     size_t fetch_count;
     const struct raft_read *reads;
     size_t read_count;
-    uint64_t commit;   /* apply up to here: committed, and durable here, so that the engine never runs ahead of the log */
+    uint64_t commit; /* apply up to here: committed, and durable here, so that the engine never runs ahead of the log */
     bool role_changed; /* role, term or leader differ from the last ready */
 };
 
@@ -236,8 +241,8 @@ void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
  * entries of raft's own may raise it) and above the whole of the entry before: raft sees only the first timestamp of an
  * entry. A NOOP repeats the last timestamp; a joint configuration is stamped with the highest limit that may have been read
  * at, because the new voters have not acknowledged it. */
-enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data, uint64_t *out_index,
-                         uint64_t *out_term);
+enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data,
+                         uint64_t *out_index, uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
 enum status raft_read(struct raft *r, uint64_t now_ns, uint64_t id);
 /* Leader only: until when may it serve reads without asking (its clock); 0: no lease. Cheap: call it for each read. The
@@ -302,7 +307,7 @@ struct raft_view {
     uint64_t commit, applied, last_index, first_index;
     bool suspect, damaged; /* damaged and the only voter: it will never lead; only a restore from elsewhere helps */
     bool transferring, busy;
-    bool can_vote; /* a voter by its own configuration */
+    bool can_vote;                    /* a voter by its own configuration */
     const struct raft_config *config; /* the one in force: the last in the log */
     uint64_t config_index;            /* of its entry */
     bool config_committed;

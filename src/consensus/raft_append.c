@@ -69,10 +69,7 @@ bool raft_peer_settled(const struct raft *r, const struct raft_peer *p)
 }
 
 /* Large entries take their time: a probe would overtake them, and its answer have them sent once more. 10 MB/s. */
-static uint64_t on_the_way_ns(uint64_t bytes)
-{
-    return (bytes >> 20) * 100 * NS_PER_MS;
-}
+static uint64_t on_the_way_ns(uint64_t bytes) { return (bytes >> 20) * 100 * NS_PER_MS; }
 
 void raft_peer_arm(struct raft *r, struct raft_peer *p)
 {

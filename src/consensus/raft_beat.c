@@ -19,10 +19,7 @@ uint64_t raft_lease_until(const struct raft *r)
     return raft_quorum(r, support_of);
 }
 
-bool raft_lease_holds(const struct raft *r)
-{
-    return raft_lease_until(r) > r->now_ns;
-}
+bool raft_lease_holds(const struct raft *r) { return raft_lease_until(r) > r->now_ns; }
 
 /* Our own store has "acknowledged" what it wants, once that is durable. (Its bound may be further ahead; using that
  * would push a later joint configuration's timestamp ahead too.) */
@@ -53,10 +50,7 @@ hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
     return least;
 }
 
-hlc_t raft_hlc_floor(const struct raft *r)
-{
-    return MAX(r->floor, r->log.last_ts);
-}
+hlc_t raft_hlc_floor(const struct raft *r) { return MAX(r->floor, r->log.last_ts); }
 
 /* When a member was last known to follow us: now, while its promise holds. */
 static uint64_t activity_of(const struct raft *r, const struct raft_peer *p)
@@ -65,10 +59,7 @@ static uint64_t activity_of(const struct raft *r, const struct raft_peer *p)
     return until > r->now_ns ? NEVER : MAX(until, p->last_active_ns);
 }
 
-uint64_t raft_activity_quorum(const struct raft *r)
-{
-    return raft_quorum(r, activity_of);
-}
+uint64_t raft_activity_quorum(const struct raft *r) { return raft_quorum(r, activity_of); }
 
 /* ---- rounds ---- */
 

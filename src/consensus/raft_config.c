@@ -83,10 +83,7 @@ bool raft_config_decode(struct bytes in, struct raft_config *out)
     return true;
 }
 
-const struct raft_config *raft_config_now(const struct raft *r)
-{
-    return &r->configs[r->config_count - 1].config;
-}
+const struct raft_config *raft_config_now(const struct raft *r) { return &r->configs[r->config_count - 1].config; }
 
 bool raft_is_voter(const struct raft *r)
 {

@@ -87,7 +87,8 @@ struct raft_peer {
     bool confirmed;        /* told so: its next answer should be clean */
     uint64_t suspect_boot; /* its boot count when it said so */
     uint64_t voted_boot; /* … when it answered our request for a vote in this term; 0: it did not, or was no suspect */
-    uint64_t confirm_index; /* above all that it can have acknowledged before; committed without it, an entry from here on
+    uint64_t
+        confirm_index; /* above all that it can have acknowledged before; committed without it, an entry from here on
                              * shows that its lost votes did no harm */
     /* elections */
     enum peer_vote vote;
@@ -207,10 +208,7 @@ void raft_config_push(struct raft *r, uint64_t index, uint64_t term, const struc
 void raft_config_truncate(struct raft *r, uint64_t from); /* configs of entries from `from` on are undone */
 void raft_config_prune(struct raft *r);                   /* those before the last committed are forgotten */
 void raft_peers_sync(struct raft *r);
-static inline unsigned raft_quorum_of(unsigned voters)
-{
-    return voters / 2 + 1;
-}
+static inline unsigned raft_quorum_of(unsigned voters) { return voters / 2 + 1; }
 
 /* ---- raft_vote.c ---- */
 uint64_t raft_election_timeout(const struct raft *r); /* at least limits.election_ns; more while syncs are slow */

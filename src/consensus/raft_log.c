@@ -5,15 +5,9 @@
  * bytes are bounded, older ones come back through raft_fetch. */
 #include "consensus/raft_internal.h"
 
-uint64_t entry_bytes(const struct entry *e)
-{
-    return sizeof *e + e->size;
-}
+uint64_t entry_bytes(const struct entry *e) { return sizeof *e + e->size; }
 
-static struct entry **slot(const struct raft_log *l, uint64_t index)
-{
-    return &l->ring[index & (l->ring_cap - 1)];
-}
+static struct entry **slot(const struct raft_log *l, uint64_t index) { return &l->ring[index & (l->ring_cap - 1)]; }
 
 void raft_log_deinit(struct raft_log *l)
 {

@@ -33,14 +33,8 @@ static void run_all(const char *dir, bool (*run)(const char *path, struct buf *o
     assert_int_equal(failed, 0);
 }
 
-static void test_raft(void **state)
-{
-    run_all("testdata/raft", raft_script_run);
-}
-static void test_liveness(void **state)
-{
-    run_all("testdata/liveness", liveness_script_run);
-}
+static void test_raft(void **state) { run_all("testdata/raft", raft_script_run); }
+static void test_liveness(void **state) { run_all("testdata/liveness", liveness_script_run); }
 
 int main(void)
 {

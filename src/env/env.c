@@ -4,18 +4,9 @@
 
 #include <string.h>
 
-uint64_t env_now_ns(struct env *env)
-{
-    return env->ops->now_ns(env);
-}
-uint64_t env_wall_ms(struct env *env)
-{
-    return env->ops->wall_ms(env);
-}
-void env_random(struct env *env, void *out, size_t n)
-{
-    env->ops->random(env, out, n);
-}
+uint64_t env_now_ns(struct env *env) { return env->ops->now_ns(env); }
+uint64_t env_wall_ms(struct env *env) { return env->ops->wall_ms(env); }
+void env_random(struct env *env, void *out, size_t n) { env->ops->random(env, out, n); }
 
 uint64_t env_random_u64(struct env *env)
 {
@@ -30,10 +21,7 @@ void env_process_stats(struct env *env, struct env_process_stats *out)
     if (env->ops->process_stats != NULL) env->ops->process_stats(env, out);
 }
 
-struct env *env_loop_env(struct env_loop *loop)
-{
-    return loop->env;
-}
+struct env *env_loop_env(struct env_loop *loop) { return loop->env; }
 
 void env_defer(struct env_loop *loop, struct env_task *task)
 {
@@ -72,10 +60,7 @@ enum status env_listen(struct env_loop *loop, const char *address, env_accept_fn
     return loop->env->ops->listen(loop, address, accept, ctx, out, err);
 }
 
-uint16_t env_listener_port(struct env_listener *l)
-{
-    return l->loop->env->ops->listener_port(l);
-}
+uint16_t env_listener_port(struct env_listener *l) { return l->loop->env->ops->listener_port(l); }
 
 void env_listener_close(struct env_listener *l)
 {
@@ -100,22 +85,10 @@ void env_stream_write(struct env_stream *s, struct bytes data)
     if (data.n != 0) s->loop->env->ops->stream_write(s, data);
 }
 
-size_t env_stream_queued(const struct env_stream *s)
-{
-    return s->loop->env->ops->stream_queued(s);
-}
-void env_stream_pause(struct env_stream *s)
-{
-    s->loop->env->ops->stream_pause(s);
-}
-void env_stream_resume(struct env_stream *s)
-{
-    s->loop->env->ops->stream_resume(s);
-}
-const char *env_stream_peer(const struct env_stream *s)
-{
-    return s->loop->env->ops->stream_peer(s);
-}
+size_t env_stream_queued(const struct env_stream *s) { return s->loop->env->ops->stream_queued(s); }
+void env_stream_pause(struct env_stream *s) { s->loop->env->ops->stream_pause(s); }
+void env_stream_resume(struct env_stream *s) { s->loop->env->ops->stream_resume(s); }
+const char *env_stream_peer(const struct env_stream *s) { return s->loop->env->ops->stream_peer(s); }
 
 void env_stream_close(struct env_stream *s)
 {
@@ -143,10 +116,7 @@ enum status env_file_write(struct env_file *f, uint64_t offset, const void *p, s
     return f->env->ops->file_write(f, offset, p, n, err);
 }
 
-enum status env_file_sync(struct env_file *f, struct error *err)
-{
-    return f->env->ops->file_sync(f, err);
-}
+enum status env_file_sync(struct env_file *f, struct error *err) { return f->env->ops->file_sync(f, err); }
 
 enum status env_file_size(struct env_file *f, uint64_t *out, struct error *err)
 {
@@ -194,10 +164,7 @@ enum status env_unlink(struct env *env, const char *path, struct error *err)
     return env->ops->unlink(env, path, err);
 }
 
-bool env_exists(struct env *env, const char *path)
-{
-    return env->ops->exists(env, path);
-}
+bool env_exists(struct env *env, const char *path) { return env->ops->exists(env, path); }
 
 enum status env_dir_lock(struct env *env, const char *path, struct env_file **out, struct error *err)
 {

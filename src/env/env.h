@@ -174,7 +174,8 @@ struct env_ops {
     void (*post)(struct env_loop *, struct env_task *);
     void (*timer_start)(struct env_timer *, uint64_t delay_ns);
     void (*timer_stop)(struct env_timer *);
-    enum status (*listen)(struct env_loop *, const char *, env_accept_fn, void *, struct env_listener **, struct error *);
+    enum status (*listen)(struct env_loop *, const char *, env_accept_fn, void *, struct env_listener **,
+                          struct error *);
     uint16_t (*listener_port)(struct env_listener *);
     void (*listener_close)(struct env_listener *);
     struct env_stream *(*connect)(struct env_loop *, const char *, const struct env_stream_events *, void *,

@@ -74,18 +74,9 @@ struct fake_listener {
     uint64_t accepted;
 };
 
-FAKE struct fake_env *fake_of(struct env_loop *l)
-{
-    return (struct fake_env *)l->env;
-}
-FAKE uint64_t fake_now(struct env *e)
-{
-    return ((struct fake_env *)e)->now_ns;
-}
-FAKE uint64_t fake_wall(struct env *e)
-{
-    return ((struct fake_env *)e)->now_ns / NS_PER_MS;
-}
+FAKE struct fake_env *fake_of(struct env_loop *l) { return (struct fake_env *)l->env; }
+FAKE uint64_t fake_now(struct env *e) { return ((struct fake_env *)e)->now_ns; }
+FAKE uint64_t fake_wall(struct env *e) { return ((struct fake_env *)e)->now_ns / NS_PER_MS; }
 FAKE void fake_random(struct env *e, void *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) ((uint8_t *)out)[i] = (uint8_t)rng_next(&((struct fake_env *)e)->rng);
@@ -97,14 +88,8 @@ FAKE void fake_queue(struct list *l, struct env_task *t)
     t->queued = true;
     list_push_back(l, &t->link);
 }
-FAKE void fake_defer(struct env_loop *l, struct env_task *t)
-{
-    fake_queue(&((struct fake_loop *)l)->deferred, t);
-}
-FAKE void fake_post(struct env_loop *l, struct env_task *t)
-{
-    fake_queue(&((struct fake_loop *)l)->posted, t);
-}
+FAKE void fake_defer(struct env_loop *l, struct env_task *t) { fake_queue(&((struct fake_loop *)l)->deferred, t); }
+FAKE void fake_post(struct env_loop *l, struct env_task *t) { fake_queue(&((struct fake_loop *)l)->posted, t); }
 
 FAKE void fake_timer_stop(struct env_timer *t)
 {
@@ -138,10 +123,7 @@ FAKE enum status fake_listen(struct env_loop *loop, const char *address, env_acc
     *out = &l->base;
     return ST_OK;
 }
-FAKE uint16_t fake_listener_port(struct env_listener *l)
-{
-    return ((struct fake_listener *)l)->port;
-}
+FAKE uint16_t fake_listener_port(struct env_listener *l) { return ((struct fake_listener *)l)->port; }
 FAKE void fake_listener_close(struct env_listener *l)
 {
     struct fake_env *f = fake_of(l->loop);
@@ -241,22 +223,10 @@ FAKE void fake_write(struct env_stream *stream, struct bytes data)
     fake_push(s);
     if (s->out.n > 0) s->had_to_queue = true;
 }
-FAKE size_t fake_queued(const struct env_stream *s)
-{
-    return ((const struct fake_stream *)s)->out.n;
-}
-FAKE void fake_pause(struct env_stream *s)
-{
-    ((struct fake_stream *)s)->paused = true;
-}
-FAKE void fake_resume(struct env_stream *s)
-{
-    ((struct fake_stream *)s)->paused = false;
-}
-FAKE const char *fake_peer(const struct env_stream *s)
-{
-    return ((const struct fake_stream *)s)->peer;
-}
+FAKE size_t fake_queued(const struct env_stream *s) { return ((const struct fake_stream *)s)->out.n; }
+FAKE void fake_pause(struct env_stream *s) { ((struct fake_stream *)s)->paused = true; }
+FAKE void fake_resume(struct env_stream *s) { ((struct fake_stream *)s)->paused = false; }
+FAKE const char *fake_peer(const struct env_stream *s) { return ((const struct fake_stream *)s)->peer; }
 FAKE void fake_close(struct env_stream *stream)
 {
     struct fake_stream *s = (struct fake_stream *)stream;

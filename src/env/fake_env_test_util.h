@@ -33,22 +33,13 @@ struct fake_stream {
     unsigned writes;
 };
 
-static struct fake_env *fake_of(struct env *e)
-{
-    return CONTAINER_OF(e, struct fake_env, env);
-}
+static struct fake_env *fake_of(struct env *e) { return CONTAINER_OF(e, struct fake_env, env); }
 static struct fake_stream *stream_fake(const struct env_stream *s)
 {
     return CONTAINER_OF((struct env_stream *)(uintptr_t)s, struct fake_stream, stream);
 }
-static uint64_t fake_now_ns(struct env *e)
-{
-    return fake_of(e)->now_ns;
-}
-static uint64_t fake_wall_ms(struct env *e)
-{
-    return fake_of(e)->wall_ms;
-}
+static uint64_t fake_now_ns(struct env *e) { return fake_of(e)->now_ns; }
+static uint64_t fake_wall_ms(struct env *e) { return fake_of(e)->wall_ms; }
 static void fake_random(struct env *e, void *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) ((uint8_t *)out)[i] = (uint8_t)rng_next(&fake_of(e)->rng);
@@ -79,22 +70,10 @@ static void fake_write(struct env_stream *s, struct bytes data)
     if (f->queued.n != 0) buf_put_bytes(&f->queued, data);
     else fake_move(f, data, &f->queued);
 }
-static size_t fake_queued(const struct env_stream *s)
-{
-    return stream_fake(s)->queued.n;
-}
-static void fake_pause(struct env_stream *s)
-{
-    stream_fake(s)->paused = true;
-}
-static void fake_resume(struct env_stream *s)
-{
-    stream_fake(s)->paused = false;
-}
-static const char *fake_peer(const struct env_stream *s)
-{
-    return "127.0.0.1:43210";
-}
+static size_t fake_queued(const struct env_stream *s) { return stream_fake(s)->queued.n; }
+static void fake_pause(struct env_stream *s) { stream_fake(s)->paused = true; }
+static void fake_resume(struct env_stream *s) { stream_fake(s)->paused = false; }
+static const char *fake_peer(const struct env_stream *s) { return "127.0.0.1:43210"; }
 static void fake_close(struct env_stream *s)
 {
     ASSERT(!stream_fake(s)->closed);

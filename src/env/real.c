@@ -19,14 +19,8 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-uint64_t real_now_ns(struct env *env)
-{
-    return clock_ns(CLOCK_BOOTTIME);
-}
-static uint64_t real_wall_ms(struct env *env)
-{
-    return clock_ns(CLOCK_REALTIME) / NS_PER_MS;
-}
+uint64_t real_now_ns(struct env *env) { return clock_ns(CLOCK_BOOTTIME); }
+static uint64_t real_wall_ms(struct env *env) { return clock_ns(CLOCK_REALTIME) / NS_PER_MS; }
 
 static void random_fill(uint8_t *p, size_t n)
 {

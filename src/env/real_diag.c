@@ -26,7 +26,4 @@ static void print(void *ctx, enum diag_level level, const char *line)
     errno = errnum;
 }
 
-void env_real_diag_stderr(enum diag_level lowest)
-{
-    diag_set_sink(print, NULL, lowest);
-}
+void env_real_diag_stderr(enum diag_level lowest) { diag_set_sink(print, NULL, lowest); }

@@ -22,10 +22,7 @@ struct real_file {
     char path[]; /* for the texts of errors */
 };
 
-static struct real_file *file_of(struct env_file *f)
-{
-    return (struct real_file *)f;
-}
+static struct real_file *file_of(struct env_file *f) { return (struct real_file *)f; }
 
 static enum status fail(struct error *err, int errnum, const char *call, const char *path)
 {

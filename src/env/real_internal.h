@@ -97,14 +97,8 @@ struct real_address {
     };
 };
 
-static inline struct real_env *real_env_of(struct env *env)
-{
-    return (struct real_env *)env;
-}
-static inline struct real_loop *real_loop_of(struct env_loop *loop)
-{
-    return (struct real_loop *)loop;
-}
+static inline struct real_env *real_env_of(struct env *env) { return (struct real_env *)env; }
+static inline struct real_loop *real_loop_of(struct env_loop *loop) { return (struct real_loop *)loop; }
 
 /* Called first in everything that libuv calls: until the turn ends, posting needs no wake-up. */
 static inline void real_loop_awake(struct real_loop *l)

@@ -28,10 +28,7 @@ struct real_listener {
     uint64_t warned_ns;    /* when that was; 0: never */
 };
 
-static struct real_loop *loop_of(struct real_listener *r)
-{
-    return real_loop_of(r->base.loop);
-}
+static struct real_loop *loop_of(struct real_listener *r) { return real_loop_of(r->base.loop); }
 
 static struct real_port *port_find(struct real_env *e, uint16_t port)
 {
@@ -250,15 +247,9 @@ enum status real_listen(struct env_loop *loop, const char *address, env_accept_f
     return ST_OK;
 }
 
-uint16_t real_listener_port(struct env_listener *l)
-{
-    return ((struct real_listener *)l)->port;
-}
+uint16_t real_listener_port(struct env_listener *l) { return ((struct real_listener *)l)->port; }
 
-static void on_listener_closed(uv_handle_t *handle)
-{
-    mem_free(handle->data);
-}
+static void on_listener_closed(uv_handle_t *handle) { mem_free(handle->data); }
 
 void real_listener_close(struct env_listener *l)
 {

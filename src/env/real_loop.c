@@ -17,10 +17,7 @@
 
 static _Thread_local struct real_loop *running; /* the loop that this thread runs */
 
-static struct env_task *task_of(struct link *k)
-{
-    return CONTAINER_OF(k, struct env_task, link);
-}
+static struct env_task *task_of(struct link *k) { return CONTAINER_OF(k, struct env_task, link); }
 
 /* True on the loop's thread, and on any while the loop does not run: it is being set up or taken down. */
 static bool loop_is_ours(struct real_loop *l)
@@ -125,10 +122,7 @@ static void on_prepare(uv_prepare_t *handle)
     ASSERT(rc == 0);
 }
 
-static void on_wake(uv_async_t *handle)
-{
-    real_loop_awake(handle->data);
-}
+static void on_wake(uv_async_t *handle) { real_loop_awake(handle->data); }
 
 struct env_loop *env_real_loop_new(struct env *env)
 {

@@ -21,10 +21,7 @@ static uint64_t resident_bytes(void)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static uint64_t time_ns(struct timeval t)
-{
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * NS_PER_US;
-}
+static uint64_t time_ns(struct timeval t) { return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * NS_PER_US; }
 
 void real_process_stats(struct env *env, struct env_process_stats *out)
 {

@@ -55,14 +55,8 @@ struct real_stream {
     struct real_address peer_address;
 };
 
-static struct real_stream *stream_of(const struct env_stream *s)
-{
-    return (struct real_stream *)s;
-}
-static struct real_loop *loop_of(const struct real_stream *r)
-{
-    return real_loop_of(r->base.loop);
-}
+static struct real_stream *stream_of(const struct env_stream *s) { return (struct real_stream *)s; }
+static struct real_loop *loop_of(const struct real_stream *r) { return real_loop_of(r->base.loop); }
 
 static void buf_release(struct buf *b)
 {

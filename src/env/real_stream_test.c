@@ -86,10 +86,7 @@ static int raw_connect(const char *address)
 
 /* ---- streams ---- */
 
-static uint8_t pattern(size_t i)
-{
-    return (uint8_t)(i * 31 + i / 251);
-}
+static uint8_t pattern(size_t i) { return (uint8_t)(i * 31 + i / 251); }
 
 struct echo {
     struct world w;
@@ -154,10 +151,7 @@ static void echo_client_drained(struct env_stream *s, void *ctx)
     e->client_drained++;
 }
 
-static void echo_connected(struct env_stream *s, void *ctx, enum status st)
-{
-    assert_int_equal(st, ST_OK);
-}
+static void echo_connected(struct env_stream *s, void *ctx, enum status st) { assert_int_equal(st, ST_OK); }
 
 static void test_echo_of_10_mb(void **state)
 {
@@ -203,10 +197,7 @@ static void held_data(struct env_stream *s, void *ctx, struct bytes data)
     if (p->got == p->sent) env_real_loop_stop(p->w.loop);
 }
 
-static void pong_data(struct env_stream *s, void *ctx, struct bytes data)
-{
-    env_stream_write(s, data);
-}
+static void pong_data(struct env_stream *s, void *ctx, struct bytes data) { env_stream_write(s, data); }
 
 static void paused_accept(void *ctx, struct env_stream *s)
 {
@@ -243,10 +234,7 @@ static void ping_connected(struct env_stream *s, void *ctx, enum status st)
     env_stream_write(s, BYTES_LIT("ping"));
 }
 
-static void writer_drained(struct env_stream *s, void *ctx)
-{
-    ((struct paused *)ctx)->drained++;
-}
+static void writer_drained(struct env_stream *s, void *ctx) { ((struct paused *)ctx)->drained++; }
 
 static void writer_connected(struct env_stream *s, void *ctx, enum status st)
 {
@@ -392,10 +380,7 @@ static void between_connected(struct env_stream *s, void *ctx, enum status st)
     env_real_loop_stop(b->loop);
 }
 
-static void close_at_once(void *ctx, struct env_stream *s)
-{
-    env_stream_close(s);
-}
+static void close_at_once(void *ctx, struct env_stream *s) { env_stream_close(s); }
 
 static void test_connect_abandoned_between_addresses(void **state)
 {
@@ -559,10 +544,7 @@ static void spelling_connected(struct env_stream *s, void *ctx, enum status st)
     assert_int_equal(env_stream_queued(s), 4);
 }
 
-static void spelling_drained(struct env_stream *s, void *ctx)
-{
-    env_stream_write(s, BYTES_LIT("ef"));
-}
+static void spelling_drained(struct env_stream *s, void *ctx) { env_stream_write(s, BYTES_LIT("ef")); }
 
 static void test_writes_around_connecting_keep_their_order(void **state)
 {
@@ -671,10 +653,7 @@ struct server {
     bool answer; /* after the end */
 };
 
-static void server_data(struct env_stream *s, void *ctx, struct bytes data)
-{
-    ((struct server *)ctx)->got += data.n;
-}
+static void server_data(struct env_stream *s, void *ctx, struct bytes data) { ((struct server *)ctx)->got += data.n; }
 
 static void server_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
 {
@@ -873,14 +852,8 @@ struct sharer {
     unsigned accepted; /* of its thread */
 };
 
-static void sharer_data(struct env_stream *s, void *ctx, struct bytes data)
-{
-    env_stream_write(s, data);
-}
-static void sharer_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
-{
-    env_stream_close(s);
-}
+static void sharer_data(struct env_stream *s, void *ctx, struct bytes data) { env_stream_write(s, data); }
+static void sharer_closed(struct env_stream *s, void *ctx, enum status st, const char *text) { env_stream_close(s); }
 
 static void sharer_accept(void *ctx, struct env_stream *s)
 {

@@ -52,10 +52,7 @@ static struct step step_of(struct env_loop *loop, char name, char *trace)
     return (struct step){.task.run = step_run, .loop = loop, .name = name, .trace = trace};
 }
 
-static void step_stop(struct step *s)
-{
-    env_real_loop_stop(s->loop);
-}
+static void step_stop(struct step *s) { env_real_loop_stop(s->loop); }
 
 static struct step *chained[4];
 static void step_chain(struct step *s)
@@ -114,10 +111,7 @@ static void spin(struct env_task *task)
     env_defer(s->loop, task);
 }
 
-static void spin_over(struct env_timer *timer)
-{
-    env_real_loop_stop(timer->loop);
-}
+static void spin_over(struct env_timer *timer) { env_real_loop_stop(timer->loop); }
 
 static void test_endless_deferring_starves_no_timer(void **state)
 {
@@ -302,14 +296,8 @@ static void timer_step_init(struct timer_step *s, struct env_loop *loop, char na
     env_timer_init(loop, &s->timer, timer_step_fire);
 }
 
-static void stop_other(struct timer_step *s)
-{
-    env_timer_stop(&s->other->timer);
-}
-static void stop_loop(struct timer_step *s)
-{
-    env_real_loop_stop(s->timer.loop);
-}
+static void stop_other(struct timer_step *s) { env_timer_stop(&s->other->timer); }
+static void stop_loop(struct timer_step *s) { env_real_loop_stop(s->timer.loop); }
 static void again_twice(struct timer_step *s)
 {
     if (strlen(s->trace) < 5) env_timer_start(&s->timer, 0);
@@ -432,10 +420,7 @@ static void test_workers_run_jobs(void **state)
     }
 }
 
-static void let_go(void *arg)
-{
-    sem_post(&((struct work *)arg)->go_on);
-}
+static void let_go(void *arg) { sem_post(&((struct work *)arg)->go_on); }
 
 /* The first job is running while the worker is freed; how many of the others still run is the threads' affair, but all
  * come back once, in order, and those that ran came first. */
@@ -474,10 +459,7 @@ static void signal_seen(void *ctx, int sig)
     env_real_loop_stop(w->loop);
 }
 
-static void raise_it(struct env_task *task)
-{
-    raise(SIGTERM);
-}
+static void raise_it(struct env_task *task) { raise(SIGTERM); }
 
 static void test_signal_reaches_the_loop(void **state)
 {

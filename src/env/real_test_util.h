@@ -48,14 +48,8 @@ static inline void ignore_data(struct env_stream *s, void *ctx, struct bytes dat
 static inline void ignore_closed(struct env_stream *s, void *ctx, enum status st, const char *text) {}
 static inline void ignore_connected(struct env_stream *s, void *ctx, enum status st) {}
 static const struct env_stream_events ignore_events = {.data = ignore_data, .closed = ignore_closed};
-static inline void set_ignore(void *ctx, struct env_stream *s)
-{
-    env_stream_set_events(s, &ignore_events, NULL);
-}
+static inline void set_ignore(void *ctx, struct env_stream *s) { env_stream_set_events(s, &ignore_events, NULL); }
 
-static inline void loop_main(void *arg)
-{
-    env_real_loop_run(arg);
-}
+static inline void loop_main(void *arg) { env_real_loop_run(arg); }
 
 #endif

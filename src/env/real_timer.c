@@ -11,10 +11,7 @@
 #include "base/mem.h"
 #include "env/real_internal.h"
 
-static size_t place_of(const struct env_timer *timer)
-{
-    return (size_t)(uintptr_t)timer->impl[0];
-}
+static size_t place_of(const struct env_timer *timer) { return (size_t)(uintptr_t)timer->impl[0]; }
 
 static void heap_put(struct real_timers *t, size_t i, struct timer_entry e)
 {
@@ -126,7 +123,4 @@ void real_timers_close(struct real_loop *l)
     close(l->timers.fd);
 }
 
-void real_timers_deinit(struct real_loop *l)
-{
-    mem_free(l->timers.heap);
-}
+void real_timers_deinit(struct real_loop *l) { mem_free(l->timers.heap); }

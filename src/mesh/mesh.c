@@ -24,10 +24,7 @@ static void mesh_flush(struct env_task *task)
     }
 }
 
-void mesh_flush_later(struct mesh *m)
-{
-    env_defer(m->o.loop, &m->flush);
-}
+void mesh_flush_later(struct mesh *m) { env_defer(m->o.loop, &m->flush); }
 
 struct mesh *mesh_new(const struct mesh_options *options)
 {
@@ -86,10 +83,7 @@ void mesh_set_self(struct mesh *m, uint64_t node_id, const uint8_t cluster_id[16
     for (size_t at = 0; map_each(&m->peers, &at, &id, &peer);) mesh_peer_reset(peer, "this node has a new id");
 }
 
-void mesh_set_lineage(struct mesh *m, const struct lineage *l)
-{
-    m->lineage = *l;
-}
+void mesh_set_lineage(struct mesh *m, const struct lineage *l) { m->lineage = *l; }
 
 bool mesh_admit(struct mesh *m, uint64_t node_id, const struct lineage *l, const char *where, char *why, size_t max)
 {
@@ -266,7 +260,4 @@ bool mesh_each_peer(const struct mesh *m, size_t *at, struct mesh_peer_stats *ou
     return true;
 }
 
-void mesh_stats(const struct mesh *m, struct mesh_stats *out)
-{
-    *out = m->stats;
-}
+void mesh_stats(const struct mesh *m, struct mesh_stats *out) { *out = m->stats; }

@@ -82,7 +82,7 @@ enum {
     MESH_CONNS_MAX = 4096,        /* incoming, per shard */
     MESH_HOLDS_MAX = 4096,        /* connections held for an answer, per shard */
     MESH_DELAYED_MAX = 1024, /* frames that MESH_DELAY and MESH_REPEAT may keep at a time, per shard; others pass */
-    MESH_PINGS_LOST_MAX = 4,      /* unanswered: the connection is taken for dead */
+    MESH_PINGS_LOST_MAX = 4, /* unanswered: the connection is taken for dead */
 };
 
 struct mesh_options {

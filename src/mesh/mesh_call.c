@@ -85,10 +85,7 @@ static void on_data(struct env_stream *s, void *ctx, struct bytes data)
     if (st != ST_OK && st != ST_CLOSED) call_fail(c, err.text);
 }
 
-static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
-{
-    call_fail(ctx, text);
-}
+static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text) { call_fail(ctx, text); }
 
 static const struct env_stream_events call_events = {.data = on_data, .closed = on_closed};
 

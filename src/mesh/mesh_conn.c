@@ -73,12 +73,13 @@ void mesh_conns_fence(struct mesh *m, uint64_t node_id, struct incarnation known
         char text[500], why[600];
         struct buf b = {0};
         next = list_next(&m->conns, k);
-        if (!c->greeted || c->hello.from_node != node_id || now.boot == 0 || (now.boot == known.boot && now.id == known.id) ||
-            now.boot > known.boot)
+        if (!c->greeted || c->hello.from_node != node_id || now.boot == 0 ||
+            (now.boot == known.boot && now.id == known.id) || now.boot > known.boot)
             continue;
         lineage_why(&c->hello.lineage, known, text, sizeof text);
         snprintf(why, sizeof why, "node %" PRIu64 " is fenced off: %s", node_id, text);
-        diag(DIAG_INFO, "mesh.superseded node=%" PRIu64 " shard=%u peer=%" PRIu64 " address=%s boot=%" PRIu64 " known=%" PRIu64,
+        diag(DIAG_INFO,
+             "mesh.superseded node=%" PRIu64 " shard=%u peer=%" PRIu64 " address=%s boot=%" PRIu64 " known=%" PRIu64,
              m->o.node_id, m->o.shard, node_id, env_stream_peer(c->stream), now.boot, known.boot);
         mesh_refuse_put(&b, MESH_REFUSED_FENCED, why);
         conn_write(c, &b);
@@ -93,7 +94,8 @@ bool mesh_hears_other(const struct mesh *m, uint64_t node_id, struct incarnation
     for (struct link *k = list_first(&m->conns); k != NULL; k = list_next(&m->conns, k)) {
         const struct mesh_conn *c = CONTAINER_OF(k, const struct mesh_conn, link);
         struct incarnation other = lineage_now(&c->hello.lineage);
-        if (c->greeted && c->hello.from_node == node_id && (other.boot != now.boot || other.id != now.id) && c->heard_ns >= since)
+        if (c->greeted && c->hello.from_node == node_id && (other.boot != now.boot || other.id != now.id) &&
+            c->heard_ns >= since)
             return true;
     }
     return false;
@@ -121,8 +123,9 @@ static bool conn_rivalled(const struct mesh_conn *c)
     for (struct link *k = list_first(&c->mesh->conns); k != NULL; k = list_next(&c->mesh->conns, k)) {
         const struct mesh_conn *old = CONTAINER_OF(k, const struct mesh_conn, link);
         struct incarnation other = lineage_now(&old->hello.lineage);
-        if (old != c && old->greeted && old->hello.lane != MESH_LANE_CALL && old->hello.from_node == c->hello.from_node &&
-            other.id != now.id && other.boot >= now.boot && now.boot != 0 && at - old->heard_ns < RIVAL_NS)
+        if (old != c && old->greeted && old->hello.lane != MESH_LANE_CALL &&
+            old->hello.from_node == c->hello.from_node && other.id != now.id && other.boot >= now.boot &&
+            now.boot != 0 && at - old->heard_ns < RIVAL_NS)
             return true;
     }
     return false;
@@ -156,8 +159,9 @@ static bool on_hello(struct mesh_conn *c, struct mesh_frame *f)
     if (!mesh_admit(m, c->hello.from_node, &c->hello.lineage, env_stream_peer(c->stream), why, sizeof why))
         return conn_refuse(c, MESH_REFUSED_FENCED, why);
     if (c->hello.lane != MESH_LANE_CALL && conn_rivalled(c))
-        return conn_refuse(c, MESH_REFUSED_FAULT, "another start of this node is connected, and the catalog does not say yet which "
-                                                  "one is right: try again");
+        return conn_refuse(c, MESH_REFUSED_FAULT,
+                           "another start of this node is connected, and the catalog does not say yet which "
+                           "one is right: try again");
     c->greeted = true;
     c->in.body_max = m->o.frame_bytes_max;
     c->in.keep_buffer = c->hello.lane == MESH_BULK;
@@ -252,10 +256,7 @@ static void on_data(struct env_stream *s, void *ctx, struct bytes data)
     conn_end(c);
 }
 
-static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
-{
-    conn_end(ctx);
-}
+static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text) { conn_end(ctx); }
 
 static const struct env_stream_events conn_events = {.data = on_data, .closed = on_closed};
 

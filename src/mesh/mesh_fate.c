@@ -67,5 +67,6 @@ void mesh_arrived(struct mesh *m, const struct mesh_frame *f, enum mesh_lane lan
 
 void mesh_delayed_free(struct mesh *m)
 {
-    for (struct link *k; (k = list_first(&m->delayed)) != NULL;) delayed_free(CONTAINER_OF(k, struct mesh_delayed, link));
+    for (struct link *k; (k = list_first(&m->delayed)) != NULL;)
+        delayed_free(CONTAINER_OF(k, struct mesh_delayed, link));
 }

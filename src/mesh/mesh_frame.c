@@ -153,10 +153,7 @@ enum status mesh_refuse_decode(struct bytes body, enum mesh_refusal *out, char *
     return ST_OK;
 }
 
-void mesh_cutter_deinit(struct mesh_cutter *c)
-{
-    buf_deinit(&c->partial);
-}
+void mesh_cutter_deinit(struct mesh_cutter *c) { buf_deinit(&c->partial); }
 
 /* Moves bytes from data to the partial frame until it has n; false if data ran out before. */
 static bool cutter_fill(struct mesh_cutter *c, struct bytes *data, size_t n)

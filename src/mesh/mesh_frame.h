@@ -46,7 +46,7 @@ enum {
     MESH_FORMAT = 1,
     MESH_MAGIC_BYTES = 8,
     MESH_HEADER_BYTES = 12,
-    MESH_HELLO_BYTES = 44, /* without the lineage */
+    MESH_HELLO_BYTES = 44,         /* without the lineage */
     MESH_GREETING_BODY_MAX = 1024, /* of a frame before the hello was accepted, and of all that come back */
     MESH_KEEP_BYTES = 256 * 1024,  /* a buffer with more room than this is given back when it is empty */
 };

@@ -142,10 +142,7 @@ static void batch_deliver(struct batch *b, struct mesh *to)
     }
 }
 
-static void batch_back(struct env_task *task)
-{
-    batch_give(CONTAINER_OF(task, struct batch, task));
-}
+static void batch_back(struct env_task *task) { batch_give(CONTAINER_OF(task, struct batch, task)); }
 
 static void batch_arrived(struct env_task *task)
 {

@@ -9,22 +9,13 @@
 
 static void link_connect(struct mesh_link *l);
 
-static const char *lane_name(const struct mesh_link *l)
-{
-    return l->lane == MESH_URGENT ? "urgent" : "bulk";
-}
+static const char *lane_name(const struct mesh_link *l) { return l->lane == MESH_URGENT ? "urgent" : "bulk"; }
 
-static uint64_t now_ns(const struct mesh_link *l)
-{
-    return env_now_ns(env_loop_env(l->peer->mesh->o.loop));
-}
+static uint64_t now_ns(const struct mesh_link *l) { return env_now_ns(env_loop_env(l->peer->mesh->o.loop)); }
 
 /* ---- the queue ---- */
 
-static size_t out_bytes(const struct mesh_link *l)
-{
-    return l->out.n - l->out_head;
-}
+static size_t out_bytes(const struct mesh_link *l) { return l->out.n - l->out_head; }
 
 size_t mesh_link_queued(const struct mesh_link *l)
 {
@@ -234,10 +225,7 @@ static void on_data(struct env_stream *s, void *ctx, struct bytes data)
     }
 }
 
-static void on_drained(struct env_stream *s, void *ctx)
-{
-    mesh_link_write(ctx);
-}
+static void on_drained(struct env_stream *s, void *ctx) { mesh_link_write(ctx); }
 
 static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
 {

@@ -101,15 +101,16 @@ static void on_accept(void *ctx, struct env_stream *stream)
 static void shard_start(struct world *w, unsigned node, uint16_t i)
 {
     struct shard *s = &w->shards[node][i];
-    struct mesh_options o = {.node_id = node + 1,
-                             .cluster_id = {1},
-                             .shard = i,
-                             .shard_count = SHARDS,
-                             .deliver = deliver,
-                             .frame_bytes_max = 1 << 20,
-                             .ping_ns = 600 * NS_PER_S, /* a starved machine must not look like dead peers: order ends with a connection */
-                             .peers_max = NODES,
-                             .queue_bytes_max = {1 << 20, 4 << 20}};
+    struct mesh_options o = {
+        .node_id = node + 1,
+        .cluster_id = {1},
+        .shard = i,
+        .shard_count = SHARDS,
+        .deliver = deliver,
+        .frame_bytes_max = 1 << 20,
+        .ping_ns = 600 * NS_PER_S, /* a starved machine must not look like dead peers: order ends with a connection */
+        .peers_max = NODES,
+        .queue_bytes_max = {1 << 20, 4 << 20}};
     struct error err = {0};
     s->world = w;
     s->node = node;

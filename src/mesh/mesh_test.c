@@ -63,20 +63,14 @@ static void deliver(void *ctx, const struct mesh_frame *f)
     if (s->answer_at_once) mesh_answer(s->mesh, f->conn, MESH_JOIN_REPLY, BYTES_LIT("welcome!"));
 }
 
-static void left(void *ctx)
-{
-    ((struct shard *)ctx)->left++;
-}
+static void left(void *ctx) { ((struct shard *)ctx)->left++; }
 
 static void on_accept(void *ctx, struct env_stream *s)
 {
     mesh_accept(((struct shard *)ctx)->mesh, s, (struct bytes){0});
 }
 
-static void log_line(void *ctx, enum diag_level level, const char *line)
-{
-    buf_printf(ctx, "%s\n", line);
-}
+static void log_line(void *ctx, enum diag_level level, const char *line) { buf_printf(ctx, "%s\n", line); }
 
 static void node_start(struct world *w, uint64_t id, const uint8_t cluster_id[16], uint64_t self_id, uint16_t semantics)
 {
@@ -165,10 +159,7 @@ static bool logged(struct world *w, const char *text)
     return found;
 }
 
-static struct shard *shard(struct world *w, uint64_t node, uint16_t i)
-{
-    return &w->nodes[node].shards[i];
-}
+static struct shard *shard(struct world *w, uint64_t node, uint16_t i) { return &w->nodes[node].shards[i]; }
 
 static enum status send_number(struct shard *s, uint64_t to, uint16_t endpoint, enum mesh_lane lane, uint64_t number,
                                size_t size)
@@ -1013,10 +1004,7 @@ static void catalog_says(struct world *w, uint64_t boot, uint64_t id)
         mesh_set_incarnation(w->nodes[1].shards[i].mesh, 2, (struct incarnation){boot, id});
 }
 
-static size_t seen_by_1(struct world *w)
-{
-    return shard(w, 1, 0)->seen_count + shard(w, 1, 1)->seen_count;
-}
+static size_t seen_by_1(struct world *w) { return shard(w, 1, 0)->seen_count + shard(w, 1, 1)->seen_count; }
 
 /* A copy that said hello, and died before the catalog had its start, does not keep the original off. */
 static void test_a_hello_fences_nobody(void **state)

@@ -148,7 +148,8 @@ void catalog_put_node(const struct catalog_node *n, struct buf *out)
 
 bool catalog_get_node(struct reader *r, struct catalog_node *n)
 {
-    *n = (struct catalog_node){.id = reader_u64(r), .epoch = reader_u64(r), .state = reader_u8(r), .stores = reader_u16(r)};
+    *n = (struct catalog_node){
+        .id = reader_u64(r), .epoch = reader_u64(r), .state = reader_u8(r), .stores = reader_u16(r)};
     n->incarnation.boot = reader_u64(r);
     n->incarnation.id = reader_u64(r);
     struct bytes uuid = reader_bytes(r, 16);
@@ -213,7 +214,8 @@ bool catalog_get_partition(struct reader *r, struct catalog_partition *p)
                                     .slot_hi = reader_u32(r),
                                     .preferred = reader_u64(r),
                                     .count = reader_u8(r)};
-    if (r->failed || p->count > RAFT_MEMBERS_MAX || p->slot_lo >= p->slot_hi || p->slot_hi > SLOTS || p->id == 0) return false;
+    if (r->failed || p->count > RAFT_MEMBERS_MAX || p->slot_lo >= p->slot_hi || p->slot_hi > SLOTS || p->id == 0)
+        return false;
     for (size_t i = 0; i < p->count; i++) {
         struct catalog_replica *m = &p->replicas[i];
         *m = (struct catalog_replica){reader_u64(r), reader_u64(r), reader_u8(r), reader_u8(r) != 0};
@@ -415,10 +417,7 @@ static struct buf *rows_next_number(struct rows_out *o, enum catalog_kind kind, 
     return rows_next(o, kind, bytes_of(be, 8));
 }
 
-static void rows_give(struct rows_out *o)
-{
-    o->each(o->ctx, buf_view(&o->key), buf_view(&o->value));
-}
+static void rows_give(struct rows_out *o) { o->each(o->ctx, buf_view(&o->key), buf_view(&o->value)); }
 
 void catalog_rows(const struct catalog *c, void (*each)(void *ctx, struct bytes row, struct bytes value), void *ctx)
 {

@@ -15,10 +15,10 @@
 #include "consensus/raft.h"
 #include "model/op.h"
 
-#define PARTITION_META      1u
-#define CATALOG_NODES_MAX   1024u
-#define CATALOG_NAME_MAX    255u
-#define CATALOG_STORES_MAX  256u
+#define PARTITION_META           1u
+#define CATALOG_NODES_MAX        1024u
+#define CATALOG_NAME_MAX         255u
+#define CATALOG_STORES_MAX       256u
 #define CATALOG_RETENTION_MAX_MS (400ull * 24 * 3600 * 1000)
 
 enum catalog_opcode {

@@ -31,7 +31,7 @@ bool catalog_get_setting(struct reader *r, struct catalog_setting *s);
 
 /* Adds or replaces, by id. */
 void catalog_set_node(struct catalog *c, const struct catalog_node *n);
-void catalog_set_table(struct catalog *c, const struct catalog_table *t); /* the retention stays */
+void catalog_set_table(struct catalog *c, const struct catalog_table *t);     /* the retention stays */
 bool catalog_set_retention(struct catalog *c, const struct catalog_table *t); /* false: there is no such table */
 void catalog_set_partition(struct catalog *c, const struct catalog_partition *p);
 void catalog_set_setting(struct catalog *c, const struct catalog_setting *s);

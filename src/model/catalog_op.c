@@ -178,8 +178,8 @@ static enum status run_init(struct change *c, struct reader *r)
     uint8_t replicas = reader_u8(r);
     uint64_t retention_ms = reader_left(r) != 0 ? reader_u64(r) : 0;
     if (!text || !lineage_read || !reader_done(r) || retention_ms > CATALOG_RETENTION_MAX_MS || node.stores == 0 ||
-        node.stores > CATALOG_STORES_MAX || partitions == 0 ||
-        partitions > SLOTS || replicas == 0 || replicas > RAFT_MEMBERS_MAX)
+        node.stores > CATALOG_STORES_MAX || partitions == 0 || partitions > SLOTS || replicas == 0 ||
+        replicas > RAFT_MEMBERS_MAX)
         return malformed(c);
     node.incarnation = lineage_now(&lineage);
     memcpy(node.uuid, uuid.p, 16);
@@ -200,8 +200,10 @@ static enum status run_init(struct change *c, struct reader *r)
         p.table = i == 0 ? TABLE_CATALOG : TABLE_DEFAULT;
         p.slot_lo = i == 0 ? 0 : (uint32_t)((uint64_t)(i - 1) * SLOTS / partitions);
         p.slot_hi = i == 0 ? SLOTS : (uint32_t)((uint64_t)i * SLOTS / partitions);
-        p.replicas[0] = (struct catalog_replica){
-            .replica_id = 1 + i, .store = store_addr(1, (uint16_t)(i % node.stores)), .roles = RAFT_VOTER, .initial = true};
+        p.replicas[0] = (struct catalog_replica){.replica_id = 1 + i,
+                                                 .store = store_addr(1, (uint16_t)(i % node.stores)),
+                                                 .roles = RAFT_VOTER,
+                                                 .initial = true};
         write_partition(c, &p);
     }
     c->head.next_partition = c->head.next_replica = 2 + partitions;
@@ -217,7 +219,8 @@ static enum status run_join(struct change *c, struct reader *r)
     bool text = read_text(r, node.address, sizeof node.address);
     struct lineage lineage;
     node.stores = reader_u16(r);
-    if (!text || !lineage_get(r, &lineage) || !reader_done(r) || node.stores == 0 || node.stores > CATALOG_STORES_MAX) return malformed(c);
+    if (!text || !lineage_get(r, &lineage) || !reader_done(r) || node.stores == 0 || node.stores > CATALOG_STORES_MAX)
+        return malformed(c);
     memcpy(node.uuid, uuid.p, 16);
     node.incarnation = lineage_now(&lineage);
     for (uint64_t id = 1; id < c->head.next_node; id++) { /* nodes are few, joins rare */
@@ -238,7 +241,8 @@ static enum status run_join(struct change *c, struct reader *r)
         bool needed = false; /* a removed node is, until its groups have left it behind */
         if (old.state == NODE_REMOVED && (st = holds_copies(c, id, &needed)) != ST_OK) return st;
         if (old.state == NODE_REMOVED && !needed) {
-            result_error(c->out, "DENIED node %llu was removed from this cluster: start it with an empty data directory",
+            result_error(c->out,
+                         "DENIED node %llu was removed from this cluster: start it with an empty data directory",
                          (unsigned long long)id);
             return ST_OK;
         }
@@ -308,8 +312,8 @@ static enum status run_partition(struct change *c, struct reader *r)
     struct reader in = reader_of(value);
     if (!catalog_get_partition(&in, &old)) return ST_CORRUPT;
     if (old.epoch != expected) {
-        result_error(c->out, "STALE partition %llu is at epoch %llu, the plan was made at %llu", (unsigned long long)p.id,
-                     (unsigned long long)old.epoch, (unsigned long long)expected);
+        result_error(c->out, "STALE partition %llu is at epoch %llu, the plan was made at %llu",
+                     (unsigned long long)p.id, (unsigned long long)old.epoch, (unsigned long long)expected);
         return ST_OK;
     }
     if (p.table != old.table || p.slot_lo != old.slot_lo || p.slot_hi != old.slot_hi) return malformed(c);

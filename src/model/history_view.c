@@ -106,7 +106,8 @@ void history_writer_deinit(struct history_writer *w)
 static bool was_there(hlc_t ts, struct bytes row, struct bytes value)
 {
     struct kv_head h;
-    return SPACE_OF(row) != SPACE_HEAD || !kv_head_decode(value, &h) || h.version <= ts; /* a bad one: the op shall see it */
+    return SPACE_OF(row) != SPACE_HEAD || !kv_head_decode(value, &h) ||
+           h.version <= ts; /* a bad one: the op shall see it */
 }
 
 /* The first change after the time, of one row. */
@@ -166,7 +167,8 @@ static bool gather_each(void *ctx, struct bytes row, struct bytes value)
     struct bytes old;
     bool present;
     buf_clear(&g->key);
-    if (!history_key_decode(row, g->space, g->data_space, &g->key, &superseded) || !history_value_decode(value, &present, &old)) {
+    if (!history_key_decode(row, g->space, g->data_space, &g->key, &superseded) ||
+        !history_value_decode(value, &present, &old)) {
         g->corrupt = true;
         return false;
     }
@@ -219,8 +221,9 @@ static void end_of_prefix(struct buf *b)
 }
 
 /* [lo, hi) lies within one space of a slot; of elements, within an incarnation. */
-static enum status scan_part(struct history_reader *h, struct bytes lo, struct bytes hi, bool reverse, bool *out_stopped,
-                             bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+static enum status scan_part(struct history_reader *h, struct bytes lo, struct bytes hi, bool reverse,
+                             bool *out_stopped, bool (*each)(void *each_ctx, struct bytes row, struct bytes value),
+                             void *each_ctx)
 {
     struct gather g = {.ts = h->ts, .data_space = SPACE_OF(lo), .space = history_space(lo), .lo = lo, .hi = hi};
     struct buf from = {0}, to = {0};

@@ -88,7 +88,8 @@ static void write_something(struct past *p)
     struct bytes pairs[4];
     switch (rng_below(&p->rng, 15)) {
     case 0: {
-        struct kv_when when = {rng_chance(&p->rng, 3) ? KV_WHEN_RELATIVE : KV_WHEN_NONE, 1 + (int64_t)rng_below(&p->rng, 200)};
+        struct kv_when when = {rng_chance(&p->rng, 3) ? KV_WHEN_RELATIVE : KV_WHEN_NONE,
+                               1 + (int64_t)rng_below(&p->rng, 200)};
         kv_build_set(body, some_key(p, k), 0, when, bytes_str("value"));
         put_value(p, rng_below(&p->rng, 10));
         run(p, KV_SET);
@@ -350,7 +351,7 @@ static void run_seed(uint64_t seed)
     kv_build_retention(&p->b.body, 0, 0);
     run(p, KV_RETENTION);
     for (int i = 0; i < 2000 && (bench_rows(&p->b, SPACE_HISTORY) + bench_rows(&p->b, SPACE_ELEMENT_HISTORY) != 0 ||
-                                p->b.m.counters.garbage != 0);
+                                 p->b.m.counters.garbage != 0);
          i++)
         keep_house(p, true);
     assert_int_equal(bench_rows(&p->b, SPACE_HISTORY), 0);

@@ -135,10 +135,7 @@ uint64_t kv_incarnation(struct kv_run *run)
     return run->view->ts + (*run->ordinal)++;
 }
 
-enum status kv_malformed(struct kv_run *run)
-{
-    return kv_error(run, "ERR malformed operation");
-}
+enum status kv_malformed(struct kv_run *run) { return kv_error(run, "ERR malformed operation"); }
 
 enum status kv_wrong_type(struct kv_run *run)
 {
@@ -206,10 +203,7 @@ static uint64_t timestamps(const struct op *op, unsigned depth)
     }
 }
 
-static uint64_t kv_timestamps(const struct op *op)
-{
-    return timestamps(op, 0);
-}
+static uint64_t kv_timestamps(const struct op *op) { return timestamps(op, 0); }
 
 /* A pass over the keys that an op names. */
 struct keys_ctx {
@@ -260,10 +254,7 @@ static void keys_of(void *ctx, const struct op *op)
     }
 }
 
-static bool key_fits(void *ctx, struct bytes key)
-{
-    return key.n <= KV_KEY_MAX;
-}
+static bool key_fits(void *ctx, struct bytes key) { return key.n <= KV_KEY_MAX; }
 
 /* Runs the op of `run`. */
 static enum status dispatch(struct kv_run *run)
@@ -319,7 +310,8 @@ static bool reads_incarnation(struct reads_ctx *c, struct bytes key, uint8_t typ
     if (!key_fits(NULL, key)) return false;
     buf_clear(&c->row);
     row_head(&c->row, c->view->table, key);
-    return c->view->get(c->view->ctx, buf_view(&c->row), &value) == ST_OK && kv_head_decode(value, out) && out->type == type;
+    return c->view->get(c->view->ctx, buf_view(&c->row), &value) == ST_OK && kv_head_decode(value, out) &&
+           out->type == type;
 }
 
 static void reads_element(struct reads_ctx *c, uint16_t slot, uint64_t incarnation)

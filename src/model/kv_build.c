@@ -2,10 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/kv_build.h"
 
-static void put_i64(struct buf *body, int64_t v)
-{
-    buf_put_u64(body, (uint64_t)v);
-}
+static void put_i64(struct buf *body, int64_t v) { buf_put_u64(body, (uint64_t)v); }
 
 static void put_list(struct buf *body, const struct bytes *items, size_t n)
 {
@@ -13,10 +10,7 @@ static void put_list(struct buf *body, const struct bytes *items, size_t n)
     for (size_t i = 0; i < n; i++) buf_put_lp(body, items[i]);
 }
 
-void kv_build_key(struct buf *body, struct bytes key)
-{
-    buf_put_bytes(body, key);
-}
+void kv_build_key(struct buf *body, struct bytes key) { buf_put_bytes(body, key); }
 
 void kv_build_key_rest(struct buf *body, struct bytes key, struct bytes rest)
 {
@@ -24,10 +18,7 @@ void kv_build_key_rest(struct buf *body, struct bytes key, struct bytes rest)
     buf_put_bytes(body, rest);
 }
 
-void kv_build_keys(struct buf *body, const struct bytes *keys, size_t n)
-{
-    put_list(body, keys, n);
-}
+void kv_build_keys(struct buf *body, const struct bytes *keys, size_t n) { put_list(body, keys, n); }
 
 void kv_build_two(struct buf *body, struct bytes a, struct bytes b)
 {

@@ -183,14 +183,8 @@ static enum status find(struct kv_run *run, uint8_t space)
     return ST_OK;
 }
 
-enum status kv_op_garbage_find(struct kv_run *run)
-{
-    return find(run, SPACE_GARBAGE);
-}
-enum status kv_op_expired_find(struct kv_run *run)
-{
-    return find(run, SPACE_EXPIRY);
-}
+enum status kv_op_garbage_find(struct kv_run *run) { return find(run, SPACE_GARBAGE); }
+enum status kv_op_expired_find(struct kv_run *run) { return find(run, SPACE_EXPIRY); }
 
 /* ---- history ---- */
 
@@ -200,22 +194,21 @@ enum status kv_op_retention(struct kv_run *run)
     uint64_t retention_ms = reader_u64(&run->body);
     hlc_t watermark = reader_u64(&run->body), now = run->view->ts;
     if (!reader_done(&run->body)) return kv_malformed(run);
-    if ((retention_ms == 0) != (c->retention_ms == 0)) watermark = now; /* before that, or from then on, nothing is kept */
+    if ((retention_ms == 0) != (c->retention_ms == 0))
+        watermark = now; /* before that, or from then on, nothing is kept */
     else if (retention_ms == 0) watermark = 0;
     c->retention_ms = retention_ms;
     c->watermark = MAX(c->watermark, MIN(watermark, now));
     return kv_int(run, (int64_t)c->watermark);
 }
 
-static bool is_history(uint8_t space)
-{
-    return space == SPACE_HISTORY || space == SPACE_ELEMENT_HISTORY;
-}
+static bool is_history(uint8_t space) { return space == SPACE_HISTORY || space == SPACE_ELEMENT_HISTORY; }
 
 static bool may_go(const struct op_view *v, const struct row_parts *p)
 {
     return is_history(p->space) && p->rest.n >= 8 &&
-           (!history_should_keep(v->counters->watermark, get_be64(p->rest.p + p->rest.n - 8)) || MUTATION("watermark_ignored"));
+           (!history_should_keep(v->counters->watermark, get_be64(p->rest.p + p->rest.n - 8)) ||
+            MUTATION("watermark_ignored"));
 }
 
 struct history_pass {
@@ -266,7 +259,8 @@ enum status kv_op_history_find(struct kv_run *run)
     struct buf *lo = kv_temp(run), *hi = kv_temp(run), *at = kv_temp(run);
     row_range(lo, hi, v->table, v->slot_lo, v->slot_hi);
     bool ended = false;
-    if (from.n != 0 && (bytes_compare(from, buf_view(lo)) < 0 || bytes_compare(from, buf_view(hi)) >= 0)) return ST_STALE;
+    if (from.n != 0 && (bytes_compare(from, buf_view(lo)) < 0 || bytes_compare(from, buf_view(hi)) >= 0))
+        return ST_STALE;
     buf_put_bytes(at, from.n != 0 ? from : buf_view(lo));
     for (int seeks = 0; seeks < SEEKS_MAX && !h.full && !ended; seeks++) {
         h.jump = false;
@@ -293,7 +287,8 @@ enum status kv_op_history_drop(struct kv_run *run)
     struct row_parts p;
     for (uint64_t i = 0; i < count && !check.failed; i++) {
         struct bytes row = reader_lp(&check);
-        if (check.failed || !row_parse(row, &p) || !is_history(p.space) || p.table != v->table) return kv_malformed(run);
+        if (check.failed || !row_parse(row, &p) || !is_history(p.space) || p.table != v->table)
+            return kv_malformed(run);
         if (!slot_here(run, p.slot)) return ST_STALE;
     }
     if (!reader_done(&check)) return kv_malformed(run);

@@ -50,10 +50,7 @@ static void head_encode(const struct kv_head *h, struct buf *out)
     }
 }
 
-bool kv_head_expired(const struct kv_head *h, uint64_t now_ms)
-{
-    return h->has_expiry && h->expiry_ms <= now_ms;
-}
+bool kv_head_expired(const struct kv_head *h, uint64_t now_ms) { return h->has_expiry && h->expiry_ms <= now_ms; }
 
 uint64_t kv_head_version(struct bytes value, hlc_t ts)
 {
@@ -103,10 +100,7 @@ static enum status open_head(struct kv_run *run, struct kv_key *k, struct bytes 
     return ST_OK;
 }
 
-enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key)
-{
-    return open_head(run, k, key, true);
-}
+enum status kv_open(struct kv_run *run, struct kv_key *k, struct bytes key) { return open_head(run, k, key, true); }
 
 enum status kv_open_front(struct kv_run *run, struct kv_key *k, struct bytes key)
 {
@@ -120,10 +114,7 @@ uint64_t kv_watch_version(const struct kv_key *k)
     return 0 - (k->expired_version != 0 ? k->expired_version : k->last_delete);
 }
 
-static bool has_elements(const struct kv_head *h)
-{
-    return h->type == KV_LONG || h->type == KV_HASH;
-}
+static bool has_elements(const struct kv_head *h) { return h->type == KV_LONG || h->type == KV_HASH; }
 
 /* Another head, or none, takes the place of the stored one: what hung on it is put right. */
 static void supersede(struct kv_run *run, struct kv_key *k, const struct kv_head *next, bool keep_elements)
@@ -186,15 +177,9 @@ static void drop(struct kv_run *run, struct kv_key *k, bool keep_elements)
     k->head = k->stored = (struct kv_head){0};
 }
 
-void kv_delete(struct kv_run *run, struct kv_key *k)
-{
-    drop(run, k, false);
-}
+void kv_delete(struct kv_run *run, struct kv_key *k) { drop(run, k, false); }
 
-void kv_unlink(struct kv_run *run, struct kv_key *k)
-{
-    drop(run, k, true);
-}
+void kv_unlink(struct kv_run *run, struct kv_key *k) { drop(run, k, true); }
 
 void kv_element_range(struct kv_run *run, uint16_t slot, uint64_t incarnation, struct bytes *out_lo,
                       struct bytes *out_hi)

@@ -81,10 +81,7 @@ void kv_store(struct kv_run *run, struct kv_key *k, const struct kv_head *h);
 void kv_delete(struct kv_run *run, struct kv_key *k); /* nothing if it is absent */
 /* Takes the head away without garbage: its elements get another head (RENAME). */
 void kv_unlink(struct kv_run *run, struct kv_key *k);
-static inline bool kv_is_string(const struct kv_key *k)
-{
-    return k->head.type == KV_STRING || k->head.type == KV_LONG;
-}
+static inline bool kv_is_string(const struct kv_key *k) { return k->head.type == KV_STRING || k->head.type == KV_LONG; }
 
 /* [lo, hi) of all element rows of an incarnation; lo and hi are temporary buffers. */
 void kv_element_range(struct kv_run *run, uint16_t slot, uint64_t incarnation, struct bytes *out_lo,

@@ -22,14 +22,8 @@ static enum status each_key(struct kv_run *run, bool del)
     return kv_int(run, found);
 }
 
-enum status kv_op_del(struct kv_run *run)
-{
-    return each_key(run, true);
-}
-enum status kv_op_exists(struct kv_run *run)
-{
-    return each_key(run, false);
-}
+enum status kv_op_del(struct kv_run *run) { return each_key(run, true); }
+enum status kv_op_exists(struct kv_run *run) { return each_key(run, false); }
 
 enum status kv_op_type(struct kv_run *run)
 {

@@ -15,10 +15,7 @@ struct lcs {
     uint64_t range_count;
 };
 
-static uint32_t *cell(const struct lcs *l, size_t i, size_t j)
-{
-    return &l->table[i * (l->b.n + 1) + j];
-}
+static uint32_t *cell(const struct lcs *l, size_t i, size_t j) { return &l->table[i * (l->b.n + 1) + j]; }
 
 static void fill(struct lcs *l)
 {

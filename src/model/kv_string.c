@@ -4,10 +4,7 @@
 
 #define TOO_LONG "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
-static struct bytes rest_of(struct kv_run *run)
-{
-    return reader_bytes(&run->body, reader_left(&run->body));
-}
+static struct bytes rest_of(struct kv_run *run) { return reader_bytes(&run->body, reader_left(&run->body)); }
 
 /* The value as a bulk, or nil. The key is a string or absent. */
 static enum status answer_value(struct kv_run *run, const struct kv_key *k)

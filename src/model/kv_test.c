@@ -159,7 +159,8 @@ static void cost_of_string(size_t bytes, struct cost out[4])
     assert_string_equal(bench_run(&b, KV_APPEND, 0), text);
     out[0] = cost_since(&b, before);
     before = cost_now(&b);
-    kv_build_setrange(&b.body, BYTES_LIT("k"), bytes / 2 - 50, BYTES_LIT("in the middle, over the edge of two pieces, if there is one there"));
+    kv_build_setrange(&b.body, BYTES_LIT("k"), bytes / 2 - 50,
+                      BYTES_LIT("in the middle, over the edge of two pieces, if there is one there"));
     assert_string_equal(bench_run(&b, KV_SETRANGE, 0), text);
     out[1] = cost_since(&b, before);
     before = cost_now(&b);
@@ -175,20 +176,22 @@ static void cost_of_string(size_t bytes, struct cost out[4])
 /* The same operations cost the same on 1 MiB and on 64 MiB: by rows read and written, and bytes written. */
 static void test_costs_do_not_grow_with_a_string(void **state)
 {
-    static const struct cost most[] = {{3, 0, 2, 0, 70000}, {5, 0, 3, 0, 140000}, {4, 0, 2, 0, 70000}, {2, 0, 1, 1, 100}};
+    static const struct cost most[] = {
+        {3, 0, 2, 0, 70000}, {5, 0, 3, 0, 140000}, {4, 0, 2, 0, 70000}, {2, 0, 1, 1, 100}};
     struct cost small[4], large[4];
     cost_of_string(1 << 20, small);
     cost_of_string(64 << 20, large);
     for (size_t i = 0; i < ARRAY_COUNT(most); i++) {
         if (small[i].gets != large[i].gets || small[i].scans != large[i].scans || small[i].puts != large[i].puts ||
             small[i].dels != large[i].dels || large[i].put_bytes > small[i].put_bytes + 16)
-            fail_msg("operation %zu: %u gets, %u puts, %u bytes on 1 MiB, %u, %u, %u on 64 MiB", i, (unsigned)small[i].gets,
-                     (unsigned)small[i].puts, (unsigned)small[i].put_bytes, (unsigned)large[i].gets, (unsigned)large[i].puts,
-                     (unsigned)large[i].put_bytes);
+            fail_msg("operation %zu: %u gets, %u puts, %u bytes on 1 MiB, %u, %u, %u on 64 MiB", i,
+                     (unsigned)small[i].gets, (unsigned)small[i].puts, (unsigned)small[i].put_bytes,
+                     (unsigned)large[i].gets, (unsigned)large[i].puts, (unsigned)large[i].put_bytes);
         if (large[i].gets > most[i].gets || large[i].scans > most[i].scans || large[i].puts > most[i].puts ||
             large[i].dels > most[i].dels || large[i].put_bytes > most[i].put_bytes)
             fail_msg("operation %zu: %u gets, %u scans, %u puts, %u dels, %u bytes", i, (unsigned)large[i].gets,
-                     (unsigned)large[i].scans, (unsigned)large[i].puts, (unsigned)large[i].dels, (unsigned)large[i].put_bytes);
+                     (unsigned)large[i].scans, (unsigned)large[i].puts, (unsigned)large[i].dels,
+                     (unsigned)large[i].put_bytes);
     }
 }
 

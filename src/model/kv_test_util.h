@@ -49,10 +49,7 @@ static inline const char *bench_run(struct kv_bench *b, uint16_t opcode, uint8_t
     return (const char *)b->text.p;
 }
 
-static inline void bench_to_ms(struct kv_bench *b, uint64_t ms)
-{
-    b->ts = hlc_from_ms(ms);
-}
+static inline void bench_to_ms(struct kv_bench *b, uint64_t ms) { b->ts = hlc_from_ms(ms); }
 
 static inline const char *bench_key_op(struct kv_bench *b, uint16_t opcode, uint8_t flags, const char *key)
 {

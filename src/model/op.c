@@ -37,7 +37,8 @@ bool op_decode(struct bytes in, struct op *out)
     }
     if (op.flags & OP_SINCE) op.since = reader_u64(&r);
     op.body = reader_bytes(&r, reader_left(&r));
-    if (r.failed || op.semantics == 0 || (op.flags & ~(OP_HAS_ID | OP_READ | OP_EVALUATE | OP_SINCE)) != 0) return false;
+    if (r.failed || op.semantics == 0 || (op.flags & ~(OP_HAS_ID | OP_READ | OP_EVALUATE | OP_SINCE)) != 0)
+        return false;
     if ((op.flags & OP_SINCE) && !(op.flags & OP_HAS_ID)) return false;
     if ((op.flags & OP_READ) && (op.flags & OP_EVALUATE)) return false;
     *out = op;
@@ -196,7 +197,8 @@ void op_reads(const struct op *op, struct op_view *view, op_reads_each each, voi
             struct row_parts p;
             struct bytes row = reader_lp(&checks);
             reader_u64(&checks);
-            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == view->table) each(ctx, row, (struct bytes){0}, true);
+            if (row_parse(row, &p) && p.space == SPACE_HEAD && p.table == view->table)
+                each(ctx, row, (struct bytes){0}, true);
         }
         op = &inner;
     }

@@ -4,10 +4,7 @@
 
 #include "table/place.h"
 
-static bool is_head(struct bytes row)
-{
-    return row.n > 6 && row.p[6] == SPACE_HEAD; /* table u32, slot u16, space */
-}
+static bool is_head(struct bytes row) { return row.n > 6 && row.p[6] == SPACE_HEAD; /* table u32, slot u16, space */ }
 
 static enum status get(struct op_overlay *o, struct bytes row, struct bytes *out,
                        enum status (*base_get)(void *ctx, struct bytes row, struct bytes *out))

@@ -43,10 +43,10 @@ static void test_encoding(void **state)
         buf_deinit(&b);
     }
     struct op out;
-    assert_false(op_decode(BYTES_LIT("\x00\x01\x01\x00"), &out)); /* semantics 0 */
-    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x10"), &out)); /* an unknown flag */
+    assert_false(op_decode(BYTES_LIT("\x00\x01\x01\x00"), &out));                 /* semantics 0 */
+    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x10"), &out));                 /* an unknown flag */
     assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x08\0\0\0\0\0\0\0\0"), &out)); /* since, but no id */
-    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x06"), &out)); /* a read can't be evaluated */
+    assert_false(op_decode(BYTES_LIT("\x01\x01\x01\x06"), &out));                 /* a read can't be evaluated */
 }
 
 static void test_unknown_ops_stop(void **state)

@@ -5,30 +5,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void result_nil(struct buf *out)
-{
-    buf_put_u8(out, 'n');
-}
-void result_nil_array(struct buf *out)
-{
-    buf_put_u8(out, 'N');
-}
-void result_ok(struct buf *out)
-{
-    buf_put_u8(out, 'o');
-}
-void result_bool(struct buf *out, bool v)
-{
-    buf_put_u8(out, v ? 'T' : 'F');
-}
-void result_conflict(struct buf *out)
-{
-    buf_put_u8(out, 'V');
-}
-void result_too_large(struct buf *out)
-{
-    buf_put_u8(out, 'Z');
-}
+void result_nil(struct buf *out) { buf_put_u8(out, 'n'); }
+void result_nil_array(struct buf *out) { buf_put_u8(out, 'N'); }
+void result_ok(struct buf *out) { buf_put_u8(out, 'o'); }
+void result_bool(struct buf *out, bool v) { buf_put_u8(out, v ? 'T' : 'F'); }
+void result_conflict(struct buf *out) { buf_put_u8(out, 'V'); }
+void result_too_large(struct buf *out) { buf_put_u8(out, 'Z'); }
 
 void result_forgotten(struct buf *out, uint64_t up_to)
 {
@@ -48,14 +30,8 @@ static void put_text(struct buf *out, uint8_t tag, struct bytes s)
     buf_put_lp(out, s);
 }
 
-void result_double(struct buf *out, struct bytes text)
-{
-    put_text(out, 'd', text);
-}
-void result_bulk(struct buf *out, struct bytes s)
-{
-    put_text(out, 'b', s);
-}
+void result_double(struct buf *out, struct bytes text) { put_text(out, 'd', text); }
+void result_bulk(struct buf *out, struct bytes s) { put_text(out, 'b', s); }
 
 void result_bulk_head(struct buf *out, uint64_t n)
 {
@@ -63,10 +39,7 @@ void result_bulk_head(struct buf *out, uint64_t n)
     buf_put_varint(out, n);
 }
 
-void result_simple(struct buf *out, struct bytes s)
-{
-    put_text(out, 's', s);
-}
+void result_simple(struct buf *out, struct bytes s) { put_text(out, 's', s); }
 
 void result_error(struct buf *out, const char *fmt, ...)
 {
@@ -85,22 +58,10 @@ static void put_count(struct buf *out, uint8_t tag, uint64_t count)
     buf_put_varint(out, count);
 }
 
-void result_array(struct buf *out, uint64_t count)
-{
-    put_count(out, 'a', count);
-}
-void result_map(struct buf *out, uint64_t pairs)
-{
-    put_count(out, 'm', pairs);
-}
-void result_pairs(struct buf *out, uint64_t pairs)
-{
-    put_count(out, 'p', pairs);
-}
-void result_set(struct buf *out, uint64_t count)
-{
-    put_count(out, 't', count);
-}
+void result_array(struct buf *out, uint64_t count) { put_count(out, 'a', count); }
+void result_map(struct buf *out, uint64_t pairs) { put_count(out, 'm', pairs); }
+void result_pairs(struct buf *out, uint64_t pairs) { put_count(out, 'p', pairs); }
+void result_set(struct buf *out, uint64_t count) { put_count(out, 't', count); }
 
 void result_blocked(struct buf *out, uint64_t txn)
 {

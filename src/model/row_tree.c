@@ -39,10 +39,7 @@ void row_tree_deinit(struct row_tree *t)
     *t = (struct row_tree){0};
 }
 
-struct row_node *row_tree_from(const struct row_tree *t, struct bytes key)
-{
-    return seek(t, key, NULL, NULL);
-}
+struct row_node *row_tree_from(const struct row_tree *t, struct bytes key) { return seek(t, key, NULL, NULL); }
 
 struct row_node *row_tree_find(const struct row_tree *t, struct bytes key)
 {

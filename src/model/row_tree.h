@@ -33,14 +33,8 @@ void row_tree_deinit(struct row_tree *t);                                    /* 
 struct row_node *row_tree_find(const struct row_tree *t, struct bytes key);  /* NULL: not there */
 struct row_node *row_tree_from(const struct row_tree *t, struct bytes key);  /* the first at or above key; NULL: none */
 struct row_node *row_tree_below(const struct row_tree *t, struct bytes key); /* the last below key; NULL: none */
-static inline struct row_node *row_tree_first(const struct row_tree *t)
-{
-    return t->first[0];
-}
-static inline struct row_node *row_tree_next(const struct row_node *n)
-{
-    return n->next[0];
-}
+static inline struct row_node *row_tree_first(const struct row_tree *t) { return t->first[0]; }
+static inline struct row_node *row_tree_next(const struct row_node *n) { return n->next[0]; }
 /* Adds the row or replaces its value; value is copied. */
 struct row_node *row_tree_put(struct row_tree *t, struct bytes key, struct bytes value);
 bool row_tree_remove(struct row_tree *t, struct bytes key); /* false: was not there */

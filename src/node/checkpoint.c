@@ -16,7 +16,8 @@
 #define MAGIC  0x54504b43u /* "CKPT" */
 #define FORMAT 1
 
-enum status checkpoint_info_save(struct env *env, const char *dir, const struct checkpoint_info *info, struct error *err)
+enum status checkpoint_info_save(struct env *env, const char *dir, const struct checkpoint_info *info,
+                                 struct error *err)
 {
     char path[700];
     struct buf b = {0};
@@ -46,10 +47,12 @@ enum status checkpoint_info_load(struct env *env, const char *dir, struct checkp
     struct env_file *f = NULL;
     uint64_t size = 0;
     snprintf(path, sizeof path, "%s/CHECKPOINT", dir);
-    if (!env_exists(env, path)) return error_set(err, ST_NOT_FOUND, "'%s' is no checkpoint: it has no file CHECKPOINT", dir);
+    if (!env_exists(env, path))
+        return error_set(err, ST_NOT_FOUND, "'%s' is no checkpoint: it has no file CHECKPOINT", dir);
     enum status st = env_file_open(env, path, ENV_READ, &f, err);
     if (st == ST_OK) st = env_file_size(f, &size, err);
-    if (st == ST_OK && (size < 12 || size > 4096)) st = error_set(err, ST_CORRUPT, "'%s' is damaged: its length is wrong", path);
+    if (st == ST_OK && (size < 12 || size > 4096))
+        st = error_set(err, ST_CORRUPT, "'%s' is damaged: its length is wrong", path);
     if (st == ST_OK) st = env_file_read(f, 0, buf_extend(&b, size), size, err);
     env_file_close(f);
     struct reader r = reader_of(buf_view(&b));
@@ -64,7 +67,8 @@ enum status checkpoint_info_load(struct env *env, const char *dir, struct checkp
         out->node_id = reader_u64(&r);
         out->made_ms = reader_u64(&r);
         out->stores = reader_u16(&r);
-        if (!reader_done(&r) || out->stores == 0) st = error_set(err, ST_CORRUPT, "'%s' is damaged: its length is wrong", path);
+        if (!reader_done(&r) || out->stores == 0)
+            st = error_set(err, ST_CORRUPT, "'%s' is damaged: its length is wrong", path);
     }
     buf_deinit(&b);
     return st;
@@ -161,8 +165,7 @@ static void finish(struct shard *s, void *arg)
     struct making *m = arg;
     (void)s;
     m->node->checkpointing = false;
-    if (m->status == ST_OK)
-        diag(DIAG_INFO, "checkpoint.made dir=\"%s\" stores=%u", m->whole, m->info.stores);
+    if (m->status == ST_OK) diag(DIAG_INFO, "checkpoint.made dir=\"%s\" stores=%u", m->whole, m->info.stores);
     else diag(DIAG_WARN, "checkpoint.failed dir=\"%s\" why=\"%s\"", m->half, m->err.text);
     m->done(m->ctx, m->status, m->whole, m->err.text);
     env_worker_free(m->worker);
@@ -177,7 +180,8 @@ static void run_begin(struct env_job *job)
     struct checkpoint_list list;
     m->status = checkpoint_find(env, m->node->dir, &list, &m->err);
     if (m->status == ST_OK && list.count + list.half >= CHECKPOINTS_MAX)
-        m->status = error_set(&m->err, ST_OVERLOADED, "there are %zu checkpoints in '%s', which is the most: remove some first",
+        m->status = error_set(&m->err, ST_OVERLOADED,
+                              "there are %zu checkpoints in '%s', which is the most: remove some first",
                               list.count + list.half, m->parent);
     if (m->status == ST_OK) m->status = env_dir_create(env, m->half, &m->err);
     if (m->status == ST_OK) m->status = env_dir_sync(env, m->parent, &m->err);
@@ -277,7 +281,8 @@ static void begin_done(struct env_job *job)
     for (uint16_t i = 0; i < m->node->shard_count; i++) node_on_shard(m->node, i, make_stores, m);
 }
 
-void checkpoint_begin(struct node *n, void (*done)(void *ctx, enum status st, const char *dir, const char *text), void *ctx)
+void checkpoint_begin(struct node *n, void (*done)(void *ctx, enum status st, const char *dir, const char *text),
+                      void *ctx)
 {
     if (n->checkpointing || n->control == NULL || n->opened != n->shard_count || n->stopping) {
         done(ctx, ST_BUSY, "", n->checkpointing ? "one is being made already" : "the node is not ready");

@@ -27,12 +27,13 @@ struct checkpoint_info {
     uint64_t node_id, made_ms;
     uint16_t stores;
 };
-enum status checkpoint_info_save(struct env *env, const char *dir, const struct checkpoint_info *info, struct error *err);
+enum status checkpoint_info_save(struct env *env, const char *dir, const struct checkpoint_info *info,
+                                 struct error *err);
 enum status checkpoint_info_load(struct env *env, const char *dir, struct checkpoint_info *out, struct error *err);
 
 struct checkpoint_list {
     char names[CHECKPOINTS_MAX][CHECKPOINT_NAME_MAX]; /* whole ones, in no order */
-    size_t count, half;                              /* half: begun and not finished */
+    size_t count, half;                               /* half: begun and not finished */
 };
 /* Removes what was begun and not finished. Blocking; while no checkpoint is being made. */
 enum status checkpoint_clean(struct env *env, const char *node_dir, struct error *err);
@@ -40,12 +41,14 @@ enum status checkpoint_find(struct env *env, const char *node_dir, struct checkp
 
 /* Makes one; done runs once, on shard 0. dir is borrowed for the call. ST_BUSY: one is being made, or an engine refuses just
  * now. ST_OVERLOADED: there are CHECKPOINTS_MAX. */
-void checkpoint_begin(struct node *n, void (*done)(void *ctx, enum status st, const char *dir, const char *text), void *ctx);
+void checkpoint_begin(struct node *n, void (*done)(void *ctx, enum status st, const char *dir, const char *text),
+                      void *ctx);
 
 struct restore_report {
     uint64_t partitions, rows, keys;
 };
 /* `to` must not hold a node's data. Blocking. ST_NOT_FOUND: a partition has no copy in the checkpoint. */
-enum status checkpoint_restore(struct env *env, const char *from, const char *to, struct restore_report *out, struct error *err);
+enum status checkpoint_restore(struct env *env, const char *from, const char *to, struct restore_report *out,
+                               struct error *err);
 
 #endif

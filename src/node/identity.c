@@ -46,10 +46,13 @@ static enum status read_identity(struct bytes file, const char *path, struct ide
     uint32_t magic = reader_u32(&r), format = reader_u32(&r), crc = reader_u32(&r);
     if (r.failed || magic != MAGIC) return error_set(err, ST_CORRUPT, "'%s' is not a Cairn identity file", path);
     if (format != FORMAT)
-        return error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u: use the newer cairn", path, format, FORMAT);
+        return error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u: use the newer cairn", path,
+                         format, FORMAT);
     if (crc != crc32c(0, r.p, reader_left(&r)))
-        return error_set(err, ST_CORRUPT, "'%s' is damaged: its checksum does not match. If other nodes have the data, remove this "
-                         "node from the cluster and start it with an empty directory", path);
+        return error_set(err, ST_CORRUPT,
+                         "'%s' is damaged: its checksum does not match. If other nodes have the data, remove this "
+                         "node from the cluster and start it with an empty directory",
+                         path);
     struct bytes uuid = reader_bytes(&r, 16), cluster = reader_bytes(&r, 16);
     if (r.failed) return error_set(err, ST_CORRUPT, "'%s' is cut short", path);
     memcpy(out->uuid, uuid.p, 16);
@@ -66,7 +69,8 @@ static enum status read_identity(struct bytes file, const char *path, struct ide
     }
     bool lineage = lineage_get(&r, &out->lineage);
     struct bytes fenced = lineage && reader_left(&r) != 0 ? reader_lp(&r) : (struct bytes){0};
-    snprintf(out->fenced, sizeof out->fenced, "%.*s", (int)MIN(fenced.n, sizeof out->fenced - 1), (const char *)fenced.p);
+    snprintf(out->fenced, sizeof out->fenced, "%.*s", (int)MIN(fenced.n, sizeof out->fenced - 1),
+             (const char *)fenced.p);
     return lineage && reader_done(&r) ? ST_OK : error_set(err, ST_CORRUPT, "'%s' has a wrong length", path);
 }
 
@@ -88,10 +92,11 @@ static enum status check_store(struct env *env, const char *dir, uint16_t store,
         if (env_exists(env, path)) st = env_dir_list(env, path, see_name, &any, err);
         if (st != ST_OK) return st;
         if (!any)
-            return error_set(err, ST_CORRUPT,
-                             "'%s' is missing or empty, but this node has used it: what it held is lost here. Put it back as it "
-                             "was, or (cairn node remove) remove this node and join a new one with an empty directory",
-                             path);
+            return error_set(
+                err, ST_CORRUPT,
+                "'%s' is missing or empty, but this node has used it: what it held is lost here. Put it back as it "
+                "was, or (cairn node remove) remove this node and join a new one with an empty directory",
+                path);
     }
     return ST_OK;
 }
@@ -108,8 +113,10 @@ enum status identity_open(struct env *env, const char *dir, uint16_t stores, str
         char store[700];
         snprintf(store, sizeof store, "%s/store-0", dir);
         if (env_exists(env, store))
-            return error_set(err, ST_CORRUPT, "'%s' is missing, but '%s' is there: without it nobody can tell whose data this is. "
-                             "Put it back, or start with an empty directory", path, store);
+            return error_set(err, ST_CORRUPT,
+                             "'%s' is missing, but '%s' is there: without it nobody can tell whose data this is. "
+                             "Put it back, or start with an empty directory",
+                             path, store);
         if (stores == 0 || stores > IDENTITY_STORES_MAX)
             return error_set(err, ST_INVALID, "a node has 1 to %d stores, not %u", IDENTITY_STORES_MAX, stores);
         out->stores = stores;

@@ -15,11 +15,11 @@
 struct identity {
     uint8_t uuid[16];
     uint8_t cluster_id[16];
-    uint64_t node_id; /* 0: not joined yet */
-    bool founder;     /* it made the cluster: partition 1's first replica is here */
-    bool opened;  /* all stores were opened once: from then on they hold promises, and none may be missing */
+    uint64_t node_id;       /* 0: not joined yet */
+    bool founder;           /* it made the cluster: partition 1's first replica is here */
+    bool opened;            /* all stores were opened once: from then on they hold promises, and none may be missing */
     struct lineage lineage; /* the present start is its last, once it is there */
-    char fenced[360];       /* not empty: the cluster goes on from another directory, this one must never run again: why */
+    char fenced[360]; /* not empty: the cluster goes on from another directory, this one must never run again: why */
     uint16_t stores;
     uint8_t store_ids[IDENTITY_STORES_MAX][16];
 };

@@ -17,12 +17,13 @@
 #define JOIN_FORMAT   1
 #define JOIN_RETRY_NS (500 * NS_PER_MS)
 
-#define WHO_FORMAT     1
-#define ASKED_MAX      32u
-#define ASKS_MAX       24u
-#define ASK_NS         (400 * NS_PER_MS) /* an answer takes as long as the network; who is down mostly refuses at once */
-#define ASK_AGAIN_NS   (250 * NS_PER_MS)
-#define STILL_HEARD_NS (2 * NS_PER_S) /* the connection of a process that was killed ends at once; of a lost machine it is silent */
+#define WHO_FORMAT    1
+#define ASKED_MAX     32u
+#define ASKS_MAX      24u
+#define ASK_NS        (400 * NS_PER_MS) /* an answer takes as long as the network; who is down mostly refuses at once */
+#define ASK_AGAIN_NS  (250 * NS_PER_MS)
+#define STILL_HEARD_NS \
+    (2 * NS_PER_S) /* the connection of a process that was killed ends at once; of a lost machine it is silent */
 
 static void open_all(struct node *n)
 {
@@ -53,7 +54,8 @@ static void joined(struct node *n, struct reader *r)
     struct catalog *c = catalog_new();
     if (r->failed || id == 0 || catalog_merge(c, delta) != ST_OK || c->epoch == 0) {
         catalog_unref(c);
-        node_fail(n, ST_CORRUPT, "the answer to the request to join can't be read: is the other node of another version?");
+        node_fail(n, ST_CORRUPT,
+                  "the answer to the request to join can't be read: is the other node of another version?");
         return;
     }
     bool again = n->identity.node_id != 0; /* it asked for the catalog only */
@@ -99,14 +101,17 @@ static void on_answer(void *ctx, const struct mesh_frame *f, const char *why_not
         }
         if (status == ST_DENIED || status == ST_VERSION || status == ST_EXISTS) {
             char line[400];
-            snprintf(line, sizeof line, "%s does not let this node join: %.*s", n->join, (int)MIN(text.n, 300), (const char *)text.p);
+            snprintf(line, sizeof line, "%s does not let this node join: %.*s", n->join, (int)MIN(text.n, 300),
+                     (const char *)text.p);
             if (status == ST_DENIED && n->identity.node_id != 0) node_fence(n, line);
             else node_fail(n, (enum status)status, line);
             return;
         }
-        diag(DIAG_INFO, "node.join_again through=%s why=\"%.*s\"", n->join, (int)MIN(text.n, 200), (const char *)text.p);
+        diag(DIAG_INFO, "node.join_again through=%s why=\"%.*s\"", n->join, (int)MIN(text.n, 200),
+             (const char *)text.p);
     } else if (n->joins % 10 == 1) {
-        diag(DIAG_WARN, "node.join_again through=%s why=\"%s\"", n->join, why_not != NULL ? why_not : "unexpected answer");
+        diag(DIAG_WARN, "node.join_again through=%s why=\"%s\"", n->join,
+             why_not != NULL ? why_not : "unexpected answer");
     }
     env_timer_start(&n->join_timer, JOIN_RETRY_NS);
 }
@@ -177,7 +182,9 @@ static enum status read_join(struct bytes body, uint8_t uuid[16], char *address,
     struct bytes id = reader_bytes(&r, 16);
     *stores = reader_u16(&r);
     struct bytes text = reader_lp(&r);
-    if (!lineage_get(&r, lineage) || !reader_done(&r) || text.n == 0 || text.n >= max || memchr(text.p, 0, text.n) != NULL) return ST_CORRUPT;
+    if (!lineage_get(&r, lineage) || !reader_done(&r) || text.n == 0 || text.n >= max ||
+        memchr(text.p, 0, text.n) != NULL)
+        return ST_CORRUPT;
     memcpy(uuid, id.p, 16);
     memcpy(address, text.p, text.n);
     address[text.n] = 0;
@@ -221,8 +228,10 @@ static void open_first_meta(struct node *n)
     struct replica *r;
     bool known;
     if (host_log_replicas(n->shards[0].hosts[0], 1, &known) != 0 && !known) {
-        node_fail(n, ST_CORRUPT, "this node's copy of the catalog is missing, though there is data: start it again with --join ADDRESS "
-                                 "of another node of the cluster, which has one");
+        node_fail(
+            n, ST_CORRUPT,
+            "this node's copy of the catalog is missing, though there is data: start it again with --join ADDRESS "
+            "of another node of the cluster, which has one");
         return;
     }
     first.members[0] = (struct raft_member){1, store_addr(n->identity.node_id, 0), RAFT_VOTER};
@@ -263,8 +272,11 @@ static struct request *proposal_new(struct node *n, uint16_t opcode, uint64_t ti
 {
     struct proposal *p = mem_zalloc(sizeof *p);
     p->node = n;
-    p->request = (struct request){
-        .kind = REQUEST_WRITE, .table = TABLE_CATALOG, .opcode = opcode, .timeout_ns = timeout_ns, .done = proposal_done};
+    p->request = (struct request){.kind = REQUEST_WRITE,
+                                  .table = TABLE_CATALOG,
+                                  .opcode = opcode,
+                                  .timeout_ns = timeout_ns,
+                                  .done = proposal_done};
     return &p->request;
 }
 
@@ -326,8 +338,8 @@ static struct catalog *founders_catalog(const struct node *n)
     c->partition_count = 1;
     c->partitions[0] = (struct catalog_partition){
         .id = PARTITION_META, .table = TABLE_CATALOG, .slot_lo = 0, .slot_hi = SLOTS, .count = 1};
-    c->partitions[0].replicas[0] =
-        (struct catalog_replica){.replica_id = 1, .store = store_addr(n->identity.node_id, 0), .roles = RAFT_VOTER, .initial = true};
+    c->partitions[0].replicas[0] = (struct catalog_replica){
+        .replica_id = 1, .store = store_addr(n->identity.node_id, 0), .roles = RAFT_VOTER, .initial = true};
     return c;
 }
 
@@ -350,7 +362,8 @@ static size_t choose_asked(const struct node *n, const struct catalog *c, const 
             bool holds = false;
             for (size_t k = 0; p != NULL && k < p->count; k++)
                 holds = holds || store_addr_node(p->replicas[k].store) == c->nodes[i].id;
-            if (holds == (meta == 1) && c->nodes[i].state == NODE_UP && &c->nodes[i] != self) out[count++] = c->nodes[i].address;
+            if (holds == (meta == 1) && c->nodes[i].state == NODE_UP && &c->nodes[i] != self)
+                out[count++] = c->nodes[i].address;
         }
     }
     return count;
@@ -397,7 +410,8 @@ static void on_who_answer(void *ctx, const struct mesh_frame *f, const char *why
         struct bytes text = reader_lp(&r);
         n->ask_heard = true;
         if (status == ST_BUSY || status == ST_DENIED || status == ST_EXISTS)
-            snprintf(n->ask_text, sizeof n->ask_text, "%.*s", (int)MIN(text.n, sizeof n->ask_text - 1), (const char *)text.p);
+            snprintf(n->ask_text, sizeof n->ask_text, "%.*s", (int)MIN(text.n, sizeof n->ask_text - 1),
+                     (const char *)text.p);
         if (status == ST_BUSY) n->ask_busy = true;
         if (status == ST_DENIED) node_fence(n, n->ask_text);
         if (status == ST_EXISTS) node_fail(n, ST_DENIED, n->ask_text);
@@ -444,7 +458,8 @@ static enum status judge_start(struct shard *s, const struct who *w, char *why, 
     const struct catalog_node *known = s->catalog != NULL ? catalog_node(s->catalog, node_id) : NULL;
     if (node_id == n->identity.node_id) {
         if (now.boot == own.boot && now.id == own.id) return ST_OK; /* it called itself */
-        snprintf(why, max, "node %llu runs already, at %s: the data directory given is a copy of that node's. Two processes with "
+        snprintf(why, max,
+                 "node %llu runs already, at %s: the data directory given is a copy of that node's. Two processes with "
                  "one identity would break every promise; to have another node, join one with an empty directory",
                  (unsigned long long)node_id, n->advertise);
         return ST_EXISTS;
@@ -454,7 +469,8 @@ static enum status judge_start(struct shard *s, const struct who *w, char *why, 
         return ST_DENIED;
     }
     if (w->heard) {
-        snprintf(why, max, "another process runs as node %llu: the node at %s hears it still. Is the data directory a copy?",
+        snprintf(why, max,
+                 "another process runs as node %llu: the node at %s hears it still. Is the data directory a copy?",
                  (unsigned long long)node_id, n->advertise);
         return ST_BUSY;
     }
@@ -529,7 +545,8 @@ void node_found_or_join(struct node *n)
         return;
     }
     if (st == ST_NOT_FOUND && n->identity.node_id != 0 && !n->identity.founder)
-        st = error_set(&err, ST_CORRUPT, "'%s/catalog' is missing: start again with --join ADDRESS of another node to fetch it", n->dir);
+        st = error_set(&err, ST_CORRUPT,
+                       "'%s/catalog' is missing: start again with --join ADDRESS of another node to fetch it", n->dir);
     if (st == ST_NOT_FOUND) st = ST_OK;
     if (st == ST_OK && n->identity.node_id == 0) {
         n->identity.node_id = 1;

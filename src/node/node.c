@@ -82,7 +82,10 @@ void node_fence(struct node *n, const char *text)
 
 /* ---- control's callbacks: shard 0 ---- */
 
-static struct replica *meta_replica(void *ctx) { return shard_replica(&((struct node *)ctx)->shards[0], PARTITION_META); }
+static struct replica *meta_replica(void *ctx)
+{
+    return shard_replica(&((struct node *)ctx)->shards[0], PARTITION_META);
+}
 
 static void publish(void *ctx, struct catalog *c)
 {
@@ -119,11 +122,8 @@ static void propose(void *ctx, uint16_t opcode, struct bytes body)
 {
     struct node *n = ctx;
     struct request *r = mem_zalloc(sizeof *r);
-    *r = (struct request){.kind = REQUEST_WRITE,
-                          .table = TABLE_CATALOG,
-                          .opcode = opcode,
-                          .timeout_ns = NS_PER_S,
-                          .done = proposal_done};
+    *r = (struct request){
+        .kind = REQUEST_WRITE, .table = TABLE_CATALOG, .opcode = opcode, .timeout_ns = NS_PER_S, .done = proposal_done};
     buf_put_bytes(&r->body, body);
     gate_submit(n->shards[0].gate, r);
 }
@@ -220,12 +220,11 @@ static void set_advertise(struct node *n)
     const char *colon = strrchr(given, ':');
     if (n->options.advertise == NULL && colon != NULL)
         snprintf(n->advertise, sizeof n->advertise, "%.*s:%u", (int)(colon - given), given, n->port);
-    else
-        snprintf(n->advertise, sizeof n->advertise, "%s", given);
+    else snprintf(n->advertise, sizeof n->advertise, "%s", given);
 }
 
-enum status node_start(struct env *env, struct env_loop *const *loops, uint16_t loop_count, const struct node_options *options,
-                       struct node **out, struct error *err)
+enum status node_start(struct env *env, struct env_loop *const *loops, uint16_t loop_count,
+                       const struct node_options *options, struct node **out, struct error *err)
 {
     struct node *n = mem_zalloc(sizeof *n);
     n->env = env;
@@ -269,7 +268,8 @@ uint64_t node_id(const struct node *n) { return n->identity.node_id; }
 
 static void tell_stopped(struct node *n)
 {
-    if (n->closed == n->shard_count && n->under_way == 0 && n->options.stopped != NULL) n->options.stopped(n->options.ctx);
+    if (n->closed == n->shard_count && n->under_way == 0 && n->options.stopped != NULL)
+        n->options.stopped(n->options.ctx);
 }
 
 static void hear_left(struct shard *s, void *unused)

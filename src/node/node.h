@@ -29,8 +29,8 @@ struct node_options {
     size_t clients_max;    /* of the whole node */
     size_t value_bytes_max;
     uint64_t request_timeout_ns;
-    uint64_t accept_loss;  /* host_options.accept_loss */
-    uint8_t log_level; /* enum diag_level; told to the process's sink only when it is changed while running */
+    uint64_t accept_loss; /* host_options.accept_loss */
+    uint8_t log_level;    /* enum diag_level; told to the process's sink only when it is changed while running */
     struct host_limits limits;
     /* All partitions of the default table have a leader and this node can serve. Once. May be NULL. */
     void (*ready)(void *ctx);
@@ -45,8 +45,8 @@ struct node_options {
 };
 void node_options_default(struct node_options *o);
 
-enum status node_start(struct env *env, struct env_loop *const *loops, uint16_t loop_count, const struct node_options *options,
-                       struct node **out, struct error *err);
+enum status node_start(struct env *env, struct env_loop *const *loops, uint16_t loop_count,
+                       const struct node_options *options, struct node **out, struct error *err);
 /* Starts an orderly stop; `stopped` runs on shard 0 when it is done. */
 void node_stop(struct node *n);
 /* After `stopped`, with no loop running: frees the rest. */

@@ -254,7 +254,8 @@ static void retention_proposed(struct request *r)
     char text[400];
     buf_deinit(&r->body);
     if (r->status == ST_OUTCOME_UNKNOWN) {
-        answer_error(c->exchange, 504, "whether the retention was set is not known yet: look at cairn status, and ask again");
+        answer_error(c->exchange, 504,
+                     "whether the retention was set is not known yet: look at cairn status, and ask again");
     } else if (r->status != ST_OK) {
         snprintf(text, sizeof text, "the retention was not set: %s. Ask again", r->err.text);
         answer_error(c->exchange, 503, text);
@@ -280,7 +281,9 @@ static void post_retention(struct shard *s, struct http_exchange *x, const struc
     uint64_t ns;
     if (!http_query(r->query, "value", text, sizeof text) || !parse_duration_ns(text, &ns) || ns % NS_PER_MS != 0 ||
         ns / NS_PER_MS > CATALOG_RETENTION_MAX_MS) {
-        answer_error(x, 400, "say how long: POST /api/tables/retention?value=TIME, as 1h or 30m, at most 9600h; 0s: nothing is kept");
+        answer_error(
+            x, 400,
+            "say how long: POST /api/tables/retention?value=TIME, as 1h or 30m, at most 9600h; 0s: nothing is kept");
         return;
     }
     struct retention_change *c = mem_zalloc(sizeof *c);
@@ -338,10 +341,7 @@ static void checkpoint_made(void *ctx, enum status st, const char *dir, const ch
     node_on_shard(c->asker->node, c->asker->index, checkpoint_answer, c);
 }
 
-static void checkpoint_make(struct shard *s, void *arg)
-{
-    checkpoint_begin(s->node, checkpoint_made, arg);
-}
+static void checkpoint_make(struct shard *s, void *arg) { checkpoint_begin(s->node, checkpoint_made, arg); }
 
 static void post_checkpoint(struct shard *s, struct http_exchange *x, const struct http_request *r)
 {
@@ -447,10 +447,14 @@ static const struct {
     const char *path, *method;
     void (*handle)(struct shard *s, struct http_exchange *x, const struct http_request *r);
 } routes[] = {
-    {"/health", "GET", get_health},         {"/metrics", "GET", get_metrics},
-    {"/status.json", "GET", get_status},    {"/api/nodes/remove", "POST", post_remove},
-    {"/api/settings", "GET", get_settings}, {"/api/settings", "POST", post_settings},
-    {"/api/tables/retention", "POST", post_retention}, {"/api/checkpoints", "POST", post_checkpoint},
+    {"/health", "GET", get_health},
+    {"/metrics", "GET", get_metrics},
+    {"/status.json", "GET", get_status},
+    {"/api/nodes/remove", "POST", post_remove},
+    {"/api/settings", "GET", get_settings},
+    {"/api/settings", "POST", post_settings},
+    {"/api/tables/retention", "POST", post_retention},
+    {"/api/checkpoints", "POST", post_checkpoint},
     {"/api/checkpoints", "GET", get_checkpoints},
 };
 

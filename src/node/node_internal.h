@@ -17,10 +17,10 @@ struct shard_stats {
     struct gate_stats gate;
     struct resp_door_stats resp;
     struct port_stats port;
-    struct host_stats hosts; /* added up over the shard's stores */
+    struct host_stats hosts;         /* added up over the shard's stores */
     uint64_t clients, keys, expires; /* keys of partitions led here */
-    uint64_t lost; /* copies whose log is damaged and whose partition has no leader */
-    char lost_text[400]; /* the first of them */
+    uint64_t lost;                   /* copies whose log is damaged and whose partition has no leader */
+    char lost_text[400];             /* the first of them */
 };
 
 struct shard {
@@ -35,11 +35,11 @@ struct shard {
     struct http_door *http;
     struct host **hosts; /* of stores index, index + shards, …: by store / shards */
     size_t host_count;
-    bool opened; /* and may have replicas */
+    bool opened;             /* and may have replicas */
     struct catalog *catalog; /* as last published here */
     struct env_timer tick;
     uint64_t stats_ns;
-    size_t leaders_at; /* whose leader is said again next */
+    size_t leaders_at;         /* whose leader is said again next */
     struct shard_stats *stats; /* of all shards, as last heard */
     bool strangers_dropped;
 };
@@ -57,17 +57,17 @@ struct node {
     uint64_t started_ns;
     struct env_timer join_timer, found_timer, ready_timer, stop_timer, ask_timer;
     unsigned joins;
-    unsigned asks, asks_out; /* rounds, and calls under way, of asking the others whether this start may be */
-    bool ask_busy;           /* someone hears another incarnation of this node still */
-    bool ask_heard;          /* someone answered */
-    char ask_text[500];      /* … and says so */
+    unsigned asks, asks_out;     /* rounds, and calls under way, of asking the others whether this start may be */
+    bool ask_busy;               /* someone hears another incarnation of this node still */
+    bool ask_heard;              /* someone answered */
+    char ask_text[500];          /* … and says so */
     struct catalog *ask_catalog; /* NULL: not there; who is given with --join is asked first */
     bool fenced;
     bool ready_told, init_proposed;
-    bool checkpointing; /* one is being made: shard 0's */
-    _Atomic bool stopping; /* written by shard 0, read by all */
-    unsigned opened, closed; /* shards; counted on shard 0 */
-    _Atomic unsigned under_way; /* what goes from shard to shard and comes back: it holds up `stopped` */
+    bool checkpointing;                  /* one is being made: shard 0's */
+    _Atomic bool stopping;               /* written by shard 0, read by all */
+    unsigned opened, closed;             /* shards; counted on shard 0 */
+    _Atomic unsigned under_way;          /* what goes from shard to shard and comes back: it holds up `stopped` */
     unsigned shards_asked, shards_ready; /* whether they can serve: answers still to come, and those that were yes */
 };
 
@@ -76,15 +76,17 @@ void node_on_shard(struct node *n, uint16_t shard, void (*fn)(struct shard *s, v
 /* Around what visits several shards, or waits for workers, and comes back: the node does not say that it has stopped before all is
  * back. node_enter: from a shard's thread; false: the node is stopping, and nothing new begins. */
 bool node_enter(struct node *n);
-void node_leave(struct node *n); /* any shard */
+void node_leave(struct node *n);                                  /* any shard */
 void node_fail(struct node *n, enum status st, const char *text); /* any shard */
-void node_fence(struct node *n, const char *text); /* as node_fail; for ever: the directory says so from then on. Any shard */
+void node_fence(struct node *n,
+                const char *text); /* as node_fail; for ever: the directory says so from then on. Any shard */
 
 /* shard.c */
 enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct env_loop *loop, struct error *err);
-void shard_open_doors(struct shard *s); /* once the port is known */
+void shard_open_doors(struct shard *s);                /* once the port is known */
 void shard_open_stores(struct shard *s, void *unused); /* once the node has its id */
-void shard_go(struct shard *s, void *unused); /* once all stores are open, and the identity says so: opens the replicas */
+void shard_go(struct shard *s,
+              void *unused); /* once all stores are open, and the identity says so: opens the replicas */
 void shard_set_catalog(struct shard *s, void *catalog); /* takes the reference over */
 void shard_close(struct shard *s);
 void shard_free(struct shard *s);
@@ -94,7 +96,7 @@ struct replica *shard_replica(struct shard *s, uint64_t partition_id);
 void node_found_or_join(struct node *n);
 void node_on_join(struct shard *s, const struct mesh_frame *f);
 void node_on_who(struct shard *s, const struct mesh_frame *f); /* shard 0 */
-void node_founded(struct node *n); /* all stores are open */
+void node_founded(struct node *n);                             /* all stores are open */
 void node_stop_joining(struct node *n);
 /* node.c */
 void node_make_control(struct node *n, struct catalog *first);

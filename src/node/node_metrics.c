@@ -175,26 +175,11 @@ static uint64_t replica_keys(const struct report_replica *p)
 {
     return p->counters.keys > 0 ? (uint64_t)p->counters.keys : 0;
 }
-static uint64_t replica_leads_here(const struct report_replica *p)
-{
-    return p->role == RAFT_LEADER;
-}
-static uint64_t replica_term(const struct report_replica *p)
-{
-    return p->term;
-}
-static uint64_t replica_commit(const struct report_replica *p)
-{
-    return p->commit;
-}
-static uint64_t replica_applied(const struct report_replica *p)
-{
-    return p->applied;
-}
-static uint64_t replica_stopped(const struct report_replica *p)
-{
-    return p->stopped;
-}
+static uint64_t replica_leads_here(const struct report_replica *p) { return p->role == RAFT_LEADER; }
+static uint64_t replica_term(const struct report_replica *p) { return p->term; }
+static uint64_t replica_commit(const struct report_replica *p) { return p->commit; }
+static uint64_t replica_applied(const struct report_replica *p) { return p->applied; }
+static uint64_t replica_stopped(const struct report_replica *p) { return p->stopped; }
 static uint64_t replica_lag(const struct report_replica *p)
 {
     uint64_t lag = 0;

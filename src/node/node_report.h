@@ -31,8 +31,8 @@ struct report_replica {
     bool suspect, stopped;
     char stopped_text[160];
     uint32_t rebuilds;
-    bool lost; /* damaged, and the only copy */
-    char lost_text[256]; /* damaged, and nobody leads: what is gone; else "" */
+    bool lost;              /* damaged, and the only copy */
+    char lost_text[256];    /* damaged, and nobody leads: what is gone; else "" */
     uint8_t follower_count; /* the other members */
     struct report_follower followers[RAFT_MEMBERS_MAX];
 };

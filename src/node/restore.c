@@ -90,7 +90,8 @@ static enum status make_catalog(struct restoring *r)
     c->nodes = mem_realloc(c->nodes, sizeof *c->nodes);
     c->node_count = 1;
     c->next_node = 2;
-    c->nodes[0] = (struct catalog_node){.id = 1, .epoch = epoch, .state = NODE_UP, .stores = r->info.stores, .address = "restored:0"};
+    c->nodes[0] = (struct catalog_node){
+        .id = 1, .epoch = epoch, .state = NODE_UP, .stores = r->info.stores, .address = "restored:0"};
     memcpy(c->nodes[0].uuid, r->identity.uuid, 16);
     for (size_t i = 0; i < c->table_count; i++) {
         c->tables[i].epoch = epoch;
@@ -104,9 +105,10 @@ static enum status make_catalog(struct restoring *r)
         for (size_t k = 0; k < p->count; k++)
             if (store_addr_node(p->replicas[k].store) == r->info.node_id) here = &p->replicas[k];
         if (here == NULL)
-            return error_set(r->err, ST_NOT_FOUND,
-                             "node %llu had no copy of partition %llu when the checkpoint was made: restore from another node's",
-                             (unsigned long long)r->info.node_id, (unsigned long long)p->id);
+            return error_set(
+                r->err, ST_NOT_FOUND,
+                "node %llu had no copy of partition %llu when the checkpoint was made: restore from another node's",
+                (unsigned long long)r->info.node_id, (unsigned long long)p->id);
         uint16_t store = store_addr_store(here->store);
         if (store >= r->info.stores || (p->id == PARTITION_META && store != 0))
             return error_set(r->err, ST_CORRUPT, "partition %llu is on store %u", (unsigned long long)p->id, store);
@@ -168,7 +170,8 @@ static enum status check_empty(struct env *env, const char *dir, struct error *e
     return st;
 }
 
-enum status checkpoint_restore(struct env *env, const char *from, const char *to, struct restore_report *out, struct error *err)
+enum status checkpoint_restore(struct env *env, const char *from, const char *to, struct restore_report *out,
+                               struct error *err)
 {
     struct restoring r = {.env = env, .from = from, .to = to, .err = err};
     *out = (struct restore_report){0};

@@ -22,7 +22,8 @@ static const struct setting rows[] = {
      SETTING_ADDRESS, false, OWN(listen)},
     {"data", NULL, "DIR", NULL, "where the data is; made if it is not there", SETTING_TEXT, false, OWN(dir)},
     {"join", NULL, "HOST:PORT", "nobody: found a cluster",
-     "any member of the cluster to join; later looked at only if this node's catalog is missing", SETTING_ADDRESS, false, OWN(join)},
+     "any member of the cluster to join; later looked at only if this node's catalog is missing", SETTING_ADDRESS,
+     false, OWN(join)},
     {"advertise", NULL, "HOST:PORT", "the one it listens on",
      "the address at which other nodes and clients reach this node", SETTING_ADDRESS, false, OWN(advertise)},
     {"config", NULL, "FILE", "none", "a file of settings, 'name = value' a line; environment and flags win over it",
@@ -63,7 +64,8 @@ static const struct setting rows[] = {
     {"disk-reserve", NULL, "SIZE", NULL, "free disk below which writes are refused", SETTING_SIZE, false,
      NODE(limits.log.reserve_bytes), 0, 1024 * GIB},
     {"accept-loss", NULL, "PARTITION", "nothing",
-     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, when "
+     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, "
+     "when "
      "there is nothing to repair it from",
      SETTING_TEXT, false, OWN(accept_loss)},
     {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse",
@@ -127,18 +129,9 @@ static bool parse_with_units(const char *text, const struct unit *units, uint64_
     return false;
 }
 
-bool parse_size(const char *text, uint64_t *out)
-{
-    return parse_with_units(text, size_units, out);
-}
-bool parse_duration_ns(const char *text, uint64_t *out)
-{
-    return parse_with_units(text, time_units, out);
-}
-bool parse_number(const char *text, uint64_t *out)
-{
-    return parse_with_units(text, no_units, out);
-}
+bool parse_size(const char *text, uint64_t *out) { return parse_with_units(text, size_units, out); }
+bool parse_duration_ns(const char *text, uint64_t *out) { return parse_with_units(text, time_units, out); }
+bool parse_number(const char *text, uint64_t *out) { return parse_with_units(text, no_units, out); }
 
 static bool parse_word(const char *text, uint8_t type, uint64_t *out)
 {
@@ -272,10 +265,7 @@ static enum status set_row(const struct setting *row, struct settings *s, const 
     return ST_OK;
 }
 
-static const char *next_name(void *ctx, size_t at)
-{
-    return at < ARRAY_COUNT(rows) ? rows[at].name : NULL;
-}
+static const char *next_name(void *ctx, size_t at) { return at < ARRAY_COUNT(rows) ? rows[at].name : NULL; }
 
 static const struct setting *find_own(const char *name)
 {
@@ -304,10 +294,7 @@ void settings_default(struct settings *s)
 
 /* ---- file, environment, flags ---- */
 
-static bool blank(uint8_t ch)
-{
-    return ch == ' ' || ch == '\t' || ch == '\r';
-}
+static bool blank(uint8_t ch) { return ch == ' ' || ch == '\t' || ch == '\r'; }
 
 static struct bytes trim(struct bytes b)
 {
@@ -421,10 +408,7 @@ enum status settings_flags(struct settings *s, int argc, char *const *argv, stru
 
 /* ---- the whole ---- */
 
-static size_t host_length(const char *address)
-{
-    return (size_t)(strrchr(address, ':') - address);
-}
+static size_t host_length(const char *address) { return (size_t)(strrchr(address, ':') - address); }
 
 static bool host_is(const char *address, const char *host)
 {
@@ -439,10 +423,7 @@ static bool is_loopback(const char *address)
     return net127 || host_is(address, "localhost") || host_is(address, "[::1]");
 }
 
-static bool is_any(const char *address)
-{
-    return host_is(address, "0.0.0.0") || host_is(address, "[::]");
-}
+static bool is_any(const char *address) { return host_is(address, "0.0.0.0") || host_is(address, "[::]"); }
 
 enum status settings_check(struct settings *s, struct error *err)
 {
@@ -466,8 +447,10 @@ enum status settings_check(struct settings *s, struct error *err)
                          "--log-segment is more than half of --log-max: the log needs at least two files");
     s->node.accept_loss = ACCEPT_LOSS_ALL;
     if (s->accept_loss[0] == 0) s->node.accept_loss = 0;
-    else if (strcmp(s->accept_loss, "all") != 0 && (!parse_number(s->accept_loss, &s->node.accept_loss) || s->node.accept_loss == 0))
-        return error_set(err, ST_INVALID, "--accept-loss %s is neither the number of a partition nor 'all'", s->accept_loss);
+    else if (strcmp(s->accept_loss, "all") != 0 &&
+             (!parse_number(s->accept_loss, &s->node.accept_loss) || s->node.accept_loss == 0))
+        return error_set(err, ST_INVALID, "--accept-loss %s is neither the number of a partition nor 'all'",
+                         s->accept_loss);
     s->node.limits.rows_dirty_bytes_max = s->node.limits.rows_bytes_max / 2;
     s->node.dir = s->dir;
     s->node.listen = s->listen;

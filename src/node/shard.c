@@ -296,13 +296,17 @@ static const struct catalog_replica *wanted_replica(struct shard *s, const struc
     return NULL;
 }
 
-static void open_wanted(struct shard *s, struct host *h, const struct catalog_partition *p, const struct catalog_replica *m)
+static void open_wanted(struct shard *s, struct host *h, const struct catalog_partition *p,
+                        const struct catalog_replica *m)
 {
     struct replica *r = host_replica(h, p->id);
     struct raft_config first;
     struct error err = {0};
-    struct replica_spec spec = {
-        .partition_id = p->id, .replica_id = m->replica_id, .table = p->table, .slot_lo = p->slot_lo, .slot_hi = p->slot_hi};
+    struct replica_spec spec = {.partition_id = p->id,
+                                .replica_id = m->replica_id,
+                                .table = p->table,
+                                .slot_lo = p->slot_lo,
+                                .slot_hi = p->slot_hi};
     struct replica_info info;
     if (r != NULL) {
         replica_info(r, &info);
@@ -360,8 +364,9 @@ void shard_set_catalog(struct shard *s, void *arg)
         node_fenced(s->node, self->incarnation);
     /* Until its groups have left it behind its copies count: entries may be on it and on one more only. */
     if (s->index == 0 && self != NULL && self->state == NODE_REMOVED && !holds_copies(c, self->id))
-        node_fail(s->node, ST_DENIED, "this node was removed from the cluster: to use the machine again, start it with an empty "
-                                      "data directory");
+        node_fail(s->node, ST_DENIED,
+                  "this node was removed from the cluster: to use the machine again, start it with an empty "
+                  "data directory");
 }
 
 /* ---- time ---- */
@@ -389,7 +394,8 @@ static void add_host_stats(struct shard_stats *t, struct host *h)
     host_stats(h, &x);
     uint64_t *sum = (uint64_t *)(void *)&t->hosts.replicas;
     const uint64_t *add = (const uint64_t *)(const void *)&x.replicas;
-    _Static_assert(offsetof(struct host_stats, applied_off) + 8 == sizeof(struct host_stats), "counters are last and all u64");
+    _Static_assert(offsetof(struct host_stats, applied_off) + 8 == sizeof(struct host_stats),
+                   "counters are last and all u64");
     for (size_t i = 0; i < (sizeof x - offsetof(struct host_stats, replicas)) / 8; i++) sum[i] += add[i];
     t->hosts.log.bytes += x.log.bytes;
     t->hosts.log.segments += x.log.segments;
@@ -415,7 +421,8 @@ struct stats_news {
 static void add_lost(struct shard_stats *t, const struct replica_info *info)
 {
     if (info->lost_text == NULL || t->lost++ != 0) return;
-    snprintf(t->lost_text, sizeof t->lost_text, "partition %llu: %s; %s", (unsigned long long)info->partition_id, info->lost_text,
+    snprintf(t->lost_text, sizeof t->lost_text, "partition %llu: %s; %s", (unsigned long long)info->partition_id,
+             info->lost_text,
              info->lost ? "there is no other copy. Put the file back as it was, or accept the loss (--accept-loss)"
                         : "it waits for the other copies");
 }
@@ -518,7 +525,8 @@ enum status shard_init(struct shard *s, struct node *n, uint16_t index, struct e
                                 .semantics_oldest = 1,
                                 .semantics_newest = OP_SEMANTICS,
                                 .queue_bytes_max = {64 << 20, 64 << 20},
-                                .frame_bytes_max = n->options.limits.pending_bytes_max + (16u << 20), /* any entry fits */
+                                .frame_bytes_max = n->options.limits.pending_bytes_max +
+                                                   (16u << 20), /* any entry fits */
                                 .peers_max = CATALOG_NODES_MAX,
                                 .ping_ns = NS_PER_S,
                                 .deliver = deliver,

@@ -2,10 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "replica/disk_view.h"
 
-void disk_view_deinit(struct disk_view *d)
-{
-    buf_deinit(&d->kept);
-}
+void disk_view_deinit(struct disk_view *d) { buf_deinit(&d->kept); }
 
 enum status disk_view_get(void *disk_view, struct bytes row, struct bytes *out)
 {

@@ -61,7 +61,10 @@ void host_limits_default(struct host_limits *l)
 uint64_t host_now(struct host *h) { return env_now_ns(h->env); }
 bool host_failed(const struct host *h) { return h->failed; }
 const struct liveness *host_liveness(const struct host *h) { return &h->liveness; }
-struct replica *host_replica(const struct host *h, uint64_t partition_id) { return map_get(&h->replicas, partition_id); }
+struct replica *host_replica(const struct host *h, uint64_t partition_id)
+{
+    return map_get(&h->replicas, partition_id);
+}
 
 bool host_each_replica(const struct host *h, size_t *at, struct replica **out)
 {
@@ -112,8 +115,8 @@ void host_fail(struct host *h, enum status st, const char *text)
     if (h->failed) return;
     h->failed = true;
     snprintf(h->failed_text, sizeof h->failed_text, "%s: %s", status_name(st), text);
-    diag(DIAG_ERROR, "store.failed node=%llu store=%u why=\"%s\"", (unsigned long long)h->options.node_id, h->options.store,
-         h->failed_text);
+    diag(DIAG_ERROR, "store.failed node=%llu store=%u why=\"%s\"", (unsigned long long)h->options.node_id,
+         h->options.store, h->failed_text);
     liveness_disk_stalled(&h->liveness, true);
     host_step_down_all(h, "the store failed");
     h->options.failed(h->options.ctx, st, text);
@@ -248,8 +251,8 @@ static void on_lapsed(void *ctx, store_addr_t store)
 {
     struct host *h = ctx;
     struct replica *r;
-    diag(DIAG_WARN, "store.lost node=%llu store=%u lost=%llu/%u", (unsigned long long)h->options.node_id, h->options.store,
-         (unsigned long long)store_addr_node(store), store_addr_store(store));
+    diag(DIAG_WARN, "store.lost node=%llu store=%u lost=%llu/%u", (unsigned long long)h->options.node_id,
+         h->options.store, (unsigned long long)store_addr_node(store), store_addr_store(store));
     /* Those with requests waiting first and at once; the others a few at each tick. */
     for (size_t i = 0; host_each_replica(h, &i, &r);) {
         if (replica_leader_store(r) != store) continue;
@@ -487,7 +490,8 @@ void host_free(struct host *h)
     if (h == NULL) return;
     struct replica *r;
     for (size_t i = 0; host_each_replica(h, &i, &r);) free_replica_now(r);
-    for (struct link *k; (k = list_first(&h->dropped)) != NULL;) free_replica_now(CONTAINER_OF(k, struct replica, busy));
+    for (struct link *k; (k = list_first(&h->dropped)) != NULL;)
+        free_replica_now(CONTAINER_OF(k, struct replica, busy));
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
     prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */

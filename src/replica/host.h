@@ -29,25 +29,25 @@ struct host_limits {
     struct raft_limits raft;
     struct log_limits log;
     uint64_t rows_bytes_max, rows_dirty_bytes_max;
-    uint32_t write_rows;            /* dirty rows: they are written to the engine; else with the tick. Few large batches: what */
-    uint32_t write_bytes;           /* is written often (applied rows, windows, hot keys) goes once a batch. Bounds its time. */
+    uint32_t write_rows;  /* dirty rows: they are written to the engine; else with the tick. Few large batches: what */
+    uint32_t write_bytes; /* is written often (applied rows, windows, hot keys) goes once a batch. Bounds its time. */
     uint64_t engine_cache_bytes, engine_write_buffer_bytes;
-    uint32_t batch_bytes_max;       /* ops of one entry */
+    uint32_t batch_bytes_max; /* ops of one entry */
     uint32_t batch_ops_max;
-    uint32_t pending_bytes_max;     /* proposals waiting at a replica: ST_OVERLOADED beyond */
+    uint32_t pending_bytes_max; /* proposals waiting at a replica: ST_OVERLOADED beyond */
     uint32_t apply_bytes_per_turn;
-    uint32_t apply_fetches_max;     /* rounds of fetching what an entry misses; then a worker runs it on the disk */
+    uint32_t apply_fetches_max; /* rounds of fetching what an entry misses; then a worker runs it on the disk */
     uint32_t snapshot_chunk_bytes, snapshot_window, snapshots_max;
-    uint64_t flush_bytes;           /* unflushed rows: start a flush */
-    uint64_t flush_ns;              /* … or after this long */
-    uint64_t keep_entries_bytes;    /* of log kept for slow followers beyond what is flushed */
+    uint64_t flush_bytes;        /* unflushed rows: start a flush */
+    uint64_t flush_ns;           /* … or after this long */
+    uint64_t keep_entries_bytes; /* of log kept for slow followers beyond what is flushed */
     uint64_t lease_ns, drift_ns, beat_ns;
-    uint64_t hlc_ahead_ms;          /* how far the limit is asked ahead of now */
-    uint64_t stall_ns;              /* a sync that takes longer: give up leadership */
-    uint64_t sweep_ns;              /* between looks for expired keys and garbage; 0: never */
-    uint64_t scrub_ns;              /* between scrubs of a partition; 0: never */
-    uint32_t window_sessions_max;   /* WINDOW_SESSIONS_MAX: part of the replicated state, smaller only in the simulator */
-    uint32_t wake_per_tick;         /* groups woken at a time when a store is lost */
+    uint64_t hlc_ahead_ms;        /* how far the limit is asked ahead of now */
+    uint64_t stall_ns;            /* a sync that takes longer: give up leadership */
+    uint64_t sweep_ns;            /* between looks for expired keys and garbage; 0: never */
+    uint64_t scrub_ns;            /* between scrubs of a partition; 0: never */
+    uint32_t window_sessions_max; /* WINDOW_SESSIONS_MAX: part of the replicated state, smaller only in the simulator */
+    uint32_t wake_per_tick;       /* groups woken at a time when a store is lost */
 };
 void host_limits_default(struct host_limits *l);
 
@@ -103,20 +103,21 @@ void host_deliver(struct host *h, const struct mesh_frame *f);
 /* What the gate writes into a MESH_REQUEST and finds in a MESH_REPLY. */
 struct request_head {
     uint64_t request_id; /* the gate's; echoed */
-    uint64_t life, attempt; /* of the gate, and the how manieth of its attempts there, by that lane: a copy counts once (replay.h) */
+    uint64_t life,
+        attempt; /* of the gate, and the how manieth of its attempts there, by that lane: a copy counts once (replay.h) */
     bool bulk;
     uint64_t partition_id;
-    uint8_t kind;        /* enum replica_request_kind */
+    uint8_t kind; /* enum replica_request_kind */
     uint32_t wait_count, wait_ms;
-    struct bytes op;     /* borrowed */
+    struct bytes op; /* borrowed */
 };
 struct reply_head {
     uint64_t request_id;
     uint64_t partition_id;
-    uint8_t status;         /* enum status */
+    uint8_t status; /* enum status */
     bool maybe_executed;
-    store_addr_t leader;    /* a hint; 0: unknown */
-    struct bytes result;    /* borrowed */
+    store_addr_t leader; /* a hint; 0: unknown */
+    struct bytes result; /* borrowed */
 };
 void request_encode(const struct request_head *q, struct buf *out);
 bool request_decode(struct bytes in, struct request_head *out);
@@ -124,11 +125,13 @@ void reply_encode(const struct reply_head *p, struct buf *out);
 bool reply_decode(struct bytes in, struct reply_head *out);
 
 /* The rows of a replica as applied so far: index, hash and count. Blocking; for checks. */
-enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows, struct error *err);
+enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows,
+                          struct error *err);
 
 /* Makes a copy of the engine as it is now, all that was applied included, in a directory that must not exist. done runs once, on
  * the loop, perhaps within the call. ST_BUSY: the engine refuses writes just now. */
-void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, enum status st, const struct error *err), void *ctx);
+void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, enum status st, const struct error *err),
+                     void *ctx);
 
 bool host_failed(const struct host *h);
 const struct liveness *host_liveness(const struct host *h);
@@ -137,9 +140,10 @@ struct host_stats {
     struct log_stats log;
     struct engine_stats engine;
     struct rows_stats rows;
-    uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
-        snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
-        engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
+    uint64_t replicas, leaders, proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections,
+        snapshots_sent, snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs,
+        scrub_mismatches, rebuilt, engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits,
+        apply_fetches, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -150,12 +150,15 @@ static void checkpoint_done(struct env_job *job)
     mem_free(c);
 }
 
-void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, enum status st, const struct error *err), void *ctx)
+void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, enum status st, const struct error *err),
+                     void *ctx)
 {
     struct error err = {0};
-    enum status st = h->failed || h->closing ? error_set(&err, ST_STOPPED, "store %u has stopped", h->options.store) : ST_OK;
+    enum status st = h->failed || h->closing ? error_set(&err, ST_STOPPED, "store %u has stopped", h->options.store)
+                                             : ST_OK;
     if (st == ST_OK) st = rows_flush(h->rows, &err);
-    if (st == ST_BUSY) error_set(&err, ST_BUSY, "the engine of store %u is too busy just now: try again", h->options.store);
+    if (st == ST_BUSY)
+        error_set(&err, ST_BUSY, "the engine of store %u is too busy just now: try again", h->options.store);
     if (st != ST_OK) {
         done(ctx, st, &err);
         return;

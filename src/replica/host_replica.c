@@ -22,8 +22,10 @@ static enum status load_windows(struct host *h, struct replica *r, struct error 
             rows_delete(h->rows, key);
             continue;
         }
-        if (key.n != lo.n + 8 || row.n < 8 || !windows_load(&r->windows, get_be64(key.p + lo.n), bytes_of(row.p + 8, row.n - 8)))
-            st = error_set(err, ST_CORRUPT, "partition %llu: an outcome window can't be read", (unsigned long long)r->partition_id);
+        if (key.n != lo.n + 8 || row.n < 8 ||
+            !windows_load(&r->windows, get_be64(key.p + lo.n), bytes_of(row.p + 8, row.n - 8)))
+            st = error_set(err, ST_CORRUPT, "partition %llu: an outcome window can't be read",
+                           (unsigned long long)r->partition_id);
     }
     if (st == ST_OK) st = engine_iter_status(it, err);
     engine_iter_free(it);
@@ -60,8 +62,9 @@ static enum status load_state(struct host *h, struct replica *r, struct error *e
     bool ours = value.bytes.n > 9 && get_u64(value.bytes.p + 1) == r->replica_id;
     bool good = !ours || replica_load_applied(r, value.bytes);
     engine_value_release(&value);
-    if (!good) return error_set(err, ST_CORRUPT, "partition %llu: the applied row can't be read",
-                                (unsigned long long)r->partition_id);
+    if (!good)
+        return error_set(err, ST_CORRUPT, "partition %llu: the applied row can't be read",
+                         (unsigned long long)r->partition_id);
     /* Rows of an older replica of the partition, whose drop a crash cut short: this one must not inherit them. */
     if (!ours) return drop_rows(h, r, err);
     st = load_windows(h, r, err);
@@ -83,7 +86,8 @@ static enum status load_entries(struct host *h, struct replica *r, uint64_t from
     while (from <= to) {
         struct log_read read = {.replica_id = r->replica_id, .lo = from, .hi = to + 1, .bytes_max = 4 << 20};
         enum status st = log_read_now(h->log, &read, err);
-        if (st == ST_OK && read.count == 0) st = error_set(err, ST_CORRUPT, "the log has no entry %llu", (unsigned long long)from);
+        if (st == ST_OK && read.count == 0)
+            st = error_set(err, ST_CORRUPT, "the log has no entry %llu", (unsigned long long)from);
         if (st != ST_OK) return st;
         for (size_t i = 0; i < read.count; i++) {
             hlc_see(&h->clock, read.entries[i]->ts);
@@ -105,8 +109,8 @@ static void describe_damage(struct host *h, struct replica *r, const struct log_
                  (unsigned long long)on_disk->claimed_index);
     else if (on_disk != NULL)
         snprintf(gone, sizeof gone, "entries after %llu may be gone", (unsigned long long)on_disk->last_index);
-    snprintf(r->damage_text, sizeof r->damage_text,
-             "the log of store %u is damaged (%.100s): %s", h->options.store, where[0] != 0 ? where : "found at an earlier start", gone);
+    snprintf(r->damage_text, sizeof r->damage_text, "the log of store %u is damaged (%.100s): %s", h->options.store,
+             where[0] != 0 ? where : "found at an earlier start", gone);
 }
 
 /* The operator has said that what is gone is gone: the log counts as it is. */
@@ -123,7 +127,8 @@ static enum status open_raft(struct host *h, struct replica *r, const struct rep
 {
     const struct log_replica *on_disk = log_replica(h->log, r->replica_id);
     const struct log_replica *unknown = log_replica(h->log, 0);
-    struct raft_state state = {.applied = r->applied, .commit = r->applied, .config = r->applied_config, .last_ts = r->applied_ts};
+    struct raft_state state = {
+        .applied = r->applied, .commit = r->applied, .config = r->applied_config, .last_ts = r->applied_ts};
     if (r->applied == 0 && r->applied_config.count == 0 && spec->first_config != NULL)
         r->applied_config = state.config = *spec->first_config;
     if (on_disk == NULL && unknown != NULL) {
@@ -206,8 +211,9 @@ enum status host_open_replica(struct host *h, const struct replica_spec *spec, s
         *out = r;
         return ST_OK;
     }
-    if (r != NULL) return error_set(err, ST_EXISTS, "partition %llu has replica %llu here", (unsigned long long)spec->partition_id,
-                                    (unsigned long long)r->replica_id);
+    if (r != NULL)
+        return error_set(err, ST_EXISTS, "partition %llu has replica %llu here", (unsigned long long)spec->partition_id,
+                         (unsigned long long)r->replica_id);
     if (map_get(&h->dropping, spec->partition_id) != NULL)
         return error_set(err, ST_BUSY, "the rows of an earlier replica of partition %llu are still being dropped",
                          (unsigned long long)spec->partition_id);
@@ -313,7 +319,8 @@ size_t host_log_replicas(const struct host *h, uint64_t replica_id, bool *out_kn
     const struct log_replica *on_disk;
     size_t n = 0;
     *out_known = false;
-    for (size_t i = 0; log_each_replica(h->log, &i, &on_disk); n++) *out_known = *out_known || on_disk->replica_id == replica_id;
+    for (size_t i = 0; log_each_replica(h->log, &i, &on_disk); n++)
+        *out_known = *out_known || on_disk->replica_id == replica_id;
     return n;
 }
 
@@ -327,7 +334,8 @@ void host_drop_strangers(struct host *h, bool (*known)(void *ctx, uint64_t repli
     for (size_t i = 0; i < n; i++) log_drop(h->log, strangers[i]);
 }
 
-enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows, struct error *err)
+enum status host_checksum(struct replica *r, uint64_t *out_applied, uint64_t *out_hash, uint64_t *out_rows,
+                          struct error *err)
 {
     struct host *h = r->host;
     struct buf lo = {0}, hi = {0};

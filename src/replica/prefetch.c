@@ -48,10 +48,7 @@ struct prefetch_read {
     struct buf key; /* empty: a range */
 };
 
-static bool complete(const struct prefetch *p)
-{
-    return p->e == NULL;
-}
+static bool complete(const struct prefetch *p) { return p->e == NULL; }
 
 static void begin(struct prefetch *p)
 {
@@ -140,7 +137,8 @@ static bool ask(struct host *h, struct prefetch *p)
     struct prefetch_read *d = mem_zalloc(sizeof *d);
     *d = (struct prefetch_read){.plan = p, .host = h, .more = more};
     if (hi.n == 0) buf_put_bytes(&d->key, lo);
-    enum status st = hi.n == 0 ? rows_fetch(h->rows, lo, read_back, d) : rows_fetch_range(h->rows, lo, hi, RANGE_BYTES, read_back, d);
+    enum status st = hi.n == 0 ? rows_fetch(h->rows, lo, read_back, d)
+                               : rows_fetch_range(h->rows, lo, hi, RANGE_BYTES, read_back, d);
     if (st != ST_OK) {
         buf_deinit(&d->key);
         mem_free(d);

@@ -14,11 +14,11 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define REBUILDS_MAX    8
-#define REBUILD_MIN_NS  (2 * NS_PER_S)
-#define REBUILD_MAX_NS  (120 * NS_PER_S)
-#define FENCED_NOTE_NS  (30 * NS_PER_S)
-#define UNFIT_NS        (300 * NS_PER_S) /* longer than between two words of a fenced replica */
+#define REBUILDS_MAX   8
+#define REBUILD_MIN_NS (2 * NS_PER_S)
+#define REBUILD_MAX_NS (120 * NS_PER_S)
+#define FENCED_NOTE_NS (30 * NS_PER_S)
+#define UNFIT_NS       (300 * NS_PER_S) /* longer than between two words of a fenced replica */
 
 enum { WANTS_ROWS = 2, FENCED = 3 };
 
@@ -60,15 +60,18 @@ void rebuild_tick(struct replica *r, uint64_t now)
     if (!r->fenced || now < r->rebuild_at_ns || r->receive != NULL) return;
     raft_view(r->raft, &view);
     if (view.leader == 0 || view.leader == r->replica_id) return;
-    bool wants = r->rebuilds < REBUILDS_MAX || now >= r->rebuild_ask_ns; /* seldom, but without end: its log can't be cut meanwhile */
-    r->rebuild_at_ns = now + (r->rebuilds < REBUILDS_MAX ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS) : FENCED_NOTE_NS);
+    bool wants = r->rebuilds < REBUILDS_MAX ||
+                 now >= r->rebuild_ask_ns; /* seldom, but without end: its log can't be cut meanwhile */
+    r->rebuild_at_ns = now + (r->rebuilds < REBUILDS_MAX ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS)
+                                                         : FENCED_NOTE_NS);
     if (wants) {
         r->rebuilds++;
         r->rebuild_ask_ns = now + REBUILD_MAX_NS;
         diag(DIAG_WARN, "replica.rebuild partition=%llu replica=%llu attempt=%u", (unsigned long long)r->partition_id,
              (unsigned long long)r->replica_id, r->rebuilds);
     }
-    scrub_send(r->host, view.leader_store, r, view.leader, &(struct scrub_report){.index = r->applied}, wants ? WANTS_ROWS : FENCED);
+    scrub_send(r->host, view.leader_store, r, view.leader, &(struct scrub_report){.index = r->applied},
+               wants ? WANTS_ROWS : FENCED);
 }
 
 void rebuild_asked(struct replica *r, uint64_t by, uint64_t applied, bool wants)
@@ -106,7 +109,8 @@ void rebuild_done(struct replica *r)
     r->stopped = r->fenced = false;
     raft_set_unfit(r->raft, false);
     r->host->stats.rebuilt++;
-    diag(DIAG_INFO, "replica.rebuilt partition=%llu replica=%llu index=%llu attempts=%u", (unsigned long long)r->partition_id,
-         (unsigned long long)r->replica_id, (unsigned long long)r->applied, r->rebuilds);
+    diag(DIAG_INFO, "replica.rebuilt partition=%llu replica=%llu index=%llu attempts=%u",
+         (unsigned long long)r->partition_id, (unsigned long long)r->replica_id, (unsigned long long)r->applied,
+         r->rebuilds);
     r->rebuilds = 0;
 }

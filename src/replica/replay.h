@@ -16,7 +16,7 @@
 
 /* All zero is a sender not heard of yet. */
 struct replay {
-    uint64_t life; /* of the sender: with a new one its numbers begin anew */
+    uint64_t life;   /* of the sender: with a new one its numbers begin anew */
     uint64_t before; /* the life before it: what still comes from there is late */
     uint64_t highest;
     uint64_t seen[REPLAY_WINDOW / 64]; /* bit n % REPLAY_WINDOW, for numbers in (highest - REPLAY_WINDOW, highest] */

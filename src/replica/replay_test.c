@@ -18,14 +18,12 @@ static void test_table(void **state)
         bool first;
     } steps[] = {
         {1, 0, false}, /* no number */
-        {1, 5, true},      {1, 5, false}, {1, 3, true},         {1, 3, false},        {1, 4, true},      {1, 6, true},
-        {1, 4, false},     {1, W + 4, true}, {1, 4, false}, /* too old */
-        {1, 5, false}, /* still in the window, and seen */
-        {1, 7, true},      {1, 7, false},
-        {1, 10 * W, true}, /* all that was seen is out */
-        {1, 9 * W, false}, {1, 9 * W + 1, true}, {1, 9 * W + 1, false},
-        {2, 1, true}, /* another life */
-        {2, 1, false},     {2, 2, true}, {1, 10 * W + 1, false}, /* of the life before: late */
+        {1, 5, true},      {1, 5, false},        {1, 3, true},           {1, 3, false}, {1, 4, true},
+        {1, 6, true},      {1, 4, false},        {1, W + 4, true},       {1, 4, false}, /* too old */
+        {1, 5, false},                                              /* still in the window, and seen */
+        {1, 7, true},      {1, 7, false},        {1, 10 * W, true}, /* all that was seen is out */
+        {1, 9 * W, false}, {1, 9 * W + 1, true}, {1, 9 * W + 1, false},  {2, 1, true}, /* another life */
+        {2, 1, false},     {2, 2, true},         {1, 10 * W + 1, false},               /* of the life before: late */
         {2, 2, false},
     };
     struct replay r = {0};

@@ -41,7 +41,8 @@ bool replica_load_applied(struct replica *r, struct bytes row)
 {
     struct reader in = reader_of(row);
     uint8_t format = reader_u8(&in);
-    if ((format != APPLIED_FORMAT && format != APPLIED_FORMAT_HISTORY) || reader_u64(&in) != r->replica_id) return false;
+    if ((format != APPLIED_FORMAT && format != APPLIED_FORMAT_HISTORY) || reader_u64(&in) != r->replica_id)
+        return false;
     r->applied = reader_u64(&in);
     r->applied_term = reader_u64(&in);
     r->applied_ts = reader_u64(&in);
@@ -160,8 +161,7 @@ static void peer_fetch_done(struct log_read *read)
     if (!r->dropped) {
         if (read->status == ST_OK || read->status == ST_NOT_FOUND)
             raft_fetched(r->raft, host_now(r->host), f->to, read->entries, read->status == ST_OK ? read->count : 0);
-        else
-            host_fail(r->host, read->status, "reading the log for a follower failed");
+        else host_fail(r->host, read->status, "reading the log for a follower failed");
         host_wake(r);
     }
     log_read_release(read);
@@ -239,14 +239,15 @@ static bool take_ready(struct replica *r)
     persist(r, &ready);
     for (size_t i = 0; i < ready.before_count; i++) host_send_raft(h, r, &ready.before[i], false);
     for (uint64_t i = ready.persist_from; i <= ready.persist_to; i++) prefetch_entry(r, raft_entry_peek(r->raft, i));
-    for (size_t i = 0; i < ready.after_count; i++) host_send_raft(h, r, &ready.after[i], !MUTATION("reply_before_fsync"));
+    for (size_t i = 0; i < ready.after_count; i++)
+        host_send_raft(h, r, &ready.after[i], !MUTATION("reply_before_fsync"));
     for (size_t i = 0; i < ready.fetch_count; i++) {
         if (ready.fetches[i].kind == RAFT_FETCH_ENTRIES) fetch_entries(r, &ready.fetches[i]);
         else snapshot_start(r, ready.fetches[i].to);
     }
     replica_serve_reads(r, ready.reads, ready.read_count);
-    return ready.role_changed || ready.persist_from <= ready.persist_to || ready.vote_changed || ready.before_count != 0 ||
-           ready.after_count != 0 || ready.fetch_count != 0 || ready.read_count != 0;
+    return ready.role_changed || ready.persist_from <= ready.persist_to || ready.vote_changed ||
+           ready.before_count != 0 || ready.after_count != 0 || ready.fetch_count != 0 || ready.read_count != 0;
 }
 
 void replica_turn(struct replica *r)
@@ -336,7 +337,8 @@ static bool caught_up(const struct replica *r, uint64_t replica_id, uint64_t las
 {
     struct raft_progress p;
     if (replica_id == r->replica_id) return true;
-    return raft_peer_progress(r->raft, replica_id, &p) && !p.snapshotting && p.match + 1000 >= last_index && p.match > 0;
+    return raft_peer_progress(r->raft, replica_id, &p) && !p.snapshotting && p.match + 1000 >= last_index &&
+           p.match > 0;
 }
 
 /* The next configuration on the way to `wanted`: first new members as learners, then, once these have caught up, the wanted
@@ -391,8 +393,9 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
         uint64_t epoch = view.config->epoch;
         r->change_retry_ns = now + 200 * NS_PER_MS;
         if (raft_change(r->raft, now, &next, &err) == ST_OK) {
-            diag(DIAG_INFO, "raft.change partition=%llu epoch=%llu was=%llu members=%u", (unsigned long long)r->partition_id,
-                 (unsigned long long)next.epoch, (unsigned long long)epoch, next.count);
+            diag(DIAG_INFO, "raft.change partition=%llu epoch=%llu was=%llu members=%u",
+                 (unsigned long long)r->partition_id, (unsigned long long)next.epoch, (unsigned long long)epoch,
+                 next.count);
             host_wake(r);
         }
         return;

@@ -60,13 +60,13 @@ struct replica_info {
     uint64_t leases_until_ns;
     bool stopped; /* does not apply any more: the text says why */
     const char *stopped_text;
-    uint32_t rebuilds;     /* how often it has asked for other rows since it was fenced */
-    bool lost;             /* its log is damaged, nobody leads, and by its configuration there is no other copy to repair it */
+    uint32_t rebuilds; /* how often it has asked for other rows since it was fenced */
+    bool lost; /* its log is damaged, nobody leads, and by its configuration there is no other copy to repair it */
     const char *lost_text; /* if it is damaged and nobody leads: what is gone, and what to do; else NULL */
 };
 void replica_info(const struct replica *r, struct replica_info *out);
 uint64_t replica_partition(const struct replica *r);
-bool replica_leads(const struct replica *r);            /* leader now (says nothing of the lease) */
+bool replica_leads(const struct replica *r);                /* leader now (says nothing of the lease) */
 store_addr_t replica_leader_store(const struct replica *r); /* 0: unknown */
 bool replica_peer_progress(const struct replica *r, uint64_t replica_id, struct raft_progress *out);
 /* Scans applied rows (the catalog's reader). As op_view.scan. ST_NOT_READY: they are being fetched; ask again later. */

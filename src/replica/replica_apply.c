@@ -216,8 +216,7 @@ static void off_done(struct env_job *job)
     bool wanted = !r->dropped && !r->stopped && !h->closing;
     if (o->status != ST_OK || !wanted) undo(&o->a);
     else commit_ops(&o->a, o->e);
-    if (wanted && applied_entry(r, o->e, o->status) && r->partition_id == 1)
-        h->options.changed(h->options.ctx, r);
+    if (wanted && applied_entry(r, o->e, o->status) && r->partition_id == 1) h->options.changed(h->options.ctx, r);
     if (!r->dropped) host_wake(r);
     applying_deinit(&o->a);
     stage_deinit(&o->stage);
@@ -270,8 +269,7 @@ static bool applied_entry(struct replica *r, const struct entry *e, enum status 
                      (unsigned long long)e->index);
     else if (st == ST_CORRUPT)
         replica_fence(r, "entry %llu can't be read, or met a row that can't", (unsigned long long)e->index);
-    else if (st != ST_OK)
-        host_fail(r->host, st, "reading rows failed");
+    else if (st != ST_OK) host_fail(r->host, st, "reading rows failed");
     if (st != ST_OK || r->stopped) return false;
     r->applied = e->index;
     r->applied_term = e->term;

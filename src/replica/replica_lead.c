@@ -105,7 +105,6 @@ static hlc_t read_timestamp(struct replica *r)
     return r->read_ts;
 }
 
-
 /* May the rows be read as of ts? If so, what is stamped from now on is above it. */
 static enum status allow_read_at(struct replica *r, hlc_t ts)
 {
@@ -249,7 +248,8 @@ static struct flight *flight_of(struct replica *r, const struct entry *e)
     return NULL;
 }
 
-void replica_answer_entry(struct replica *r, const struct entry *e, const struct buf *results, const uint32_t *ends, size_t n)
+void replica_answer_entry(struct replica *r, const struct entry *e, const struct buf *results, const uint32_t *ends,
+                          size_t n)
 {
     struct flight *f = flight_of(r, e);
     if (f == NULL) return;

@@ -10,8 +10,8 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define FOUND_MAX 64  /* slots or incarnations of one look */
-#define ROWS_MAX  256 /* rows or keys that one op removes */
+#define FOUND_MAX   64   /* slots or incarnations of one look */
+#define ROWS_MAX    256  /* rows or keys that one op removes */
 #define EXAMINE_MAX 4096 /* history rows that one look goes through */
 
 struct sweep {
@@ -47,7 +47,8 @@ static void propose(struct replica *r, uint16_t opcode, struct bytes body)
 }
 
 /* Asks for work from a slot on. The reader is left at the list's length; false: nothing can be said now. */
-static bool look(struct replica *r, uint16_t opcode, uint16_t *slot, struct buf *result, struct reader *out, uint64_t *out_count)
+static bool look(struct replica *r, uint16_t opcode, uint16_t *slot, struct buf *result, struct reader *out,
+                 uint64_t *out_count)
 {
     struct buf body = {0};
     struct op op = {.semantics = OP_SEMANTICS, .opcode = opcode, .flags = OP_READ};
@@ -61,7 +62,8 @@ static bool look(struct replica *r, uint16_t opcode, uint16_t *slot, struct buf 
     buf_deinit(&body);
     struct result pair, next, list;
     *out = reader_of(buf_view(result));
-    if (!ok || !result_next(out, &pair) || pair.tag != 'a' || !result_next(out, &next) || !result_next(out, &list)) return false;
+    if (!ok || !result_next(out, &pair) || pair.tag != 'a' || !result_next(out, &next) || !result_next(out, &list))
+        return false;
     if (next.tag != 'i' || list.tag != 'a') return false;
     *slot = next.number < 0 ? (uint16_t)r->slot_lo : (uint16_t)next.number;
     *out_count = list.count;
@@ -111,10 +113,7 @@ static void sweep_expired(struct replica *r)
 /* ---- history ---- */
 
 /* The watermark rises in steps, so that an idle partition does not write an entry a second. */
-static uint64_t step_ms(uint64_t retention_ms)
-{
-    return MAX(1000, retention_ms / 16);
-}
+static uint64_t step_ms(uint64_t retention_ms) { return MAX(1000, retention_ms / 16); }
 
 static bool raise_watermark(struct replica *r)
 {
@@ -149,13 +148,14 @@ static void sweep_history(struct replica *r)
     if (!ok && r->host->stage.missing.n != 0)
         host_fetch(r, buf_view(&r->host->stage.missing), buf_view(&r->host->stage.missing_hi)); /* next time */
     struct reader in = reader_of(buf_view(&result));
-    if (ok && result_next(&in, &list) && list.tag == 'a' && list.count == 3 && result_next(&in, &next) && next.tag == 'b' &&
-        result_next(&in, &seen) && seen.tag == 'i' && result_next(&in, &list) && list.tag == 'a') {
+    if (ok && result_next(&in, &list) && list.tag == 'a' && list.count == 3 && result_next(&in, &next) &&
+        next.tag == 'b' && result_next(&in, &seen) && seen.tag == 'i' && result_next(&in, &list) && list.tag == 'a') {
         buf_clear(&r->history_at);
         buf_put_bytes(&r->history_at, next.bytes);
         r->history_seen += (uint64_t)seen.number;
         buf_put_varint(&keys, list.count);
-        for (uint64_t i = 0; i < list.count && result_next(&in, &row) && row.tag == 'b'; i++) buf_put_lp(&keys, row.bytes);
+        for (uint64_t i = 0; i < list.count && result_next(&in, &row) && row.tag == 'b'; i++)
+            buf_put_lp(&keys, row.bytes);
         if (list.count != 0) propose(r, KV_HISTORY_DROP, buf_view(&keys));
         if (r->history_at.n == 0 && r->history_seen == 0) r->history_none_applied = r->history_round_applied;
     }
@@ -168,8 +168,8 @@ static void keep_history(struct replica *r)
 {
     const struct op_counters *c = &r->counters;
     bool changed = r->retention_known && r->wanted_retention_ms != c->retention_ms;
-    if (!changed && c->retention_ms == 0 && c->watermark == 0) return;      /* never had any */
-    if (!changed && r->history_none_applied == r->applied) return;          /* nothing is left, and nothing came since */
+    if (!changed && c->retention_ms == 0 && c->watermark == 0) return; /* never had any */
+    if (!changed && r->history_none_applied == r->applied) return;     /* nothing is left, and nothing came since */
     if (!raise_watermark(r)) sweep_history(r);
 }
 

@@ -122,8 +122,11 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             m->node = f->from_node;
             m->endpoint = endpoint;
             buf_put_bytes(&m->op, q.op);
-            m->request = (struct replica_request){
-                .kind = q.kind, .op = buf_view(&m->op), .wait_count = q.wait_count, .wait_ms = q.wait_ms, .done = remote_done};
+            m->request = (struct replica_request){.kind = q.kind,
+                                                  .op = buf_view(&m->op),
+                                                  .wait_count = q.wait_count,
+                                                  .wait_ms = q.wait_ms,
+                                                  .done = remote_done};
             enum status st = replica_submit(r, &m->request);
             if (st == ST_OK) return;
             buf_deinit(&m->op);

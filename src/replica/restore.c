@@ -8,12 +8,10 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-static void put_row(void *ctx, struct bytes row, struct bytes value)
-{
-    engine_batch_put(ctx, row, value);
-}
+static void put_row(void *ctx, struct bytes row, struct bytes value) { engine_batch_put(ctx, row, value); }
 
-static enum status old_state(struct engine *e, const struct restore_partition *p, struct replica *out, struct error *err)
+static enum status old_state(struct engine *e, const struct restore_partition *p, struct replica *out,
+                             struct error *err)
 {
     struct buf key = {0};
     struct engine_value value;
@@ -22,7 +20,8 @@ static enum status old_state(struct engine *e, const struct restore_partition *p
     enum status st = engine_get(e, buf_view(&key), ENGINE_DISK, &value, err);
     buf_deinit(&key);
     if (st == ST_NOT_FOUND)
-        return error_set(err, ST_NOT_FOUND, "partition %llu has no copy in this checkpoint", (unsigned long long)p->partition_id);
+        return error_set(err, ST_NOT_FOUND, "partition %llu has no copy in this checkpoint",
+                         (unsigned long long)p->partition_id);
     if (st != ST_OK) return st;
     bool good = replica_load_applied(out, value.bytes);
     engine_value_release(&value);
@@ -37,7 +36,8 @@ static void put_state(struct engine_batch *b, const struct restore_partition *p,
     struct buf key = {0}, row = {0};
     r->replica_id = p->new_replica_id;
     r->applied = r->applied_term = 1;
-    r->applied_config = (struct raft_config){.epoch = 1, .count = 1, .members = {{p->new_replica_id, p->store, RAFT_VOTER}}};
+    r->applied_config = (struct raft_config){
+        .epoch = 1, .count = 1, .members = {{p->new_replica_id, p->store, RAFT_VOTER}}};
     row_system(&key, p->partition_id, SYSTEM_APPLIED, BYTES_LIT(""));
     replica_encode_applied(r, &row);
     engine_batch_put(b, buf_view(&key), buf_view(&row));
@@ -54,7 +54,8 @@ static void drop_others(struct engine_batch *b, const struct restore_partition *
         buf_clear(&lo);
         buf_clear(&hi);
         row_range(&lo, &hi, parts[i].table, parts[i].slot_lo, parts[i].slot_hi);
-        if (bytes_compare(buf_view(&from), buf_view(&lo)) < 0) engine_batch_delete_range(b, buf_view(&from), buf_view(&lo));
+        if (bytes_compare(buf_view(&from), buf_view(&lo)) < 0)
+            engine_batch_delete_range(b, buf_view(&from), buf_view(&lo));
         if (parts[i].rows != NULL) engine_batch_delete_range(b, buf_view(&lo), buf_view(&hi));
         buf_clear(&from);
         buf_put_bytes(&from, buf_view(&hi));
@@ -91,14 +92,16 @@ static enum status check(struct engine *e, struct restore_partition *p, struct r
     return st;
 }
 
-enum status restore_engine(struct env *env, const char *engine_dir, struct restore_partition *parts, size_t count, struct error *err)
+enum status restore_engine(struct env *env, const char *engine_dir, struct restore_partition *parts, size_t count,
+                           struct error *err)
 {
     struct host_limits limits;
     struct engine *e = NULL;
     struct engine_batch *b = engine_batch_new();
     struct replica *states = mem_zalloc((count + 1) * sizeof *states);
     host_limits_default(&limits);
-    struct engine_options options = {.cache_bytes = limits.engine_cache_bytes, .write_buffer_bytes = limits.engine_write_buffer_bytes};
+    struct engine_options options = {.cache_bytes = limits.engine_cache_bytes,
+                                     .write_buffer_bytes = limits.engine_write_buffer_bytes};
     enum status st = engine_open(env, engine_dir, &options, &e, err);
     for (size_t i = 0; i < count && st == ST_OK; i++) st = old_state(e, &parts[i], &states[i], err);
     if (st == ST_OK) {

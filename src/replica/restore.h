@@ -22,6 +22,7 @@ struct restore_partition {
     void *ctx;
     uint64_t out_rows, out_keys;
 };
-enum status restore_engine(struct env *env, const char *engine_dir, struct restore_partition *parts, size_t count, struct error *err);
+enum status restore_engine(struct env *env, const char *engine_dir, struct restore_partition *parts, size_t count,
+                           struct error *err);
 
 #endif

@@ -28,7 +28,8 @@ struct scrub_job {
 
 enum { REPORT, DIFFERS, WANTS_ROWS, FENCED };
 
-void scrub_send(struct host *h, store_addr_t to_store, struct replica *r, uint64_t to, const struct scrub_report *p, uint8_t verdict)
+void scrub_send(struct host *h, store_addr_t to_store, struct replica *r, uint64_t to, const struct scrub_report *p,
+                uint8_t verdict)
 {
     struct buf *b = &h->message;
     buf_clear(b);

@@ -74,7 +74,8 @@ static void send_end(struct snapshot_send *s, bool installed)
         host_wake(r);
     }
     diag(DIAG_INFO, "snapshot.sent partition=%llu to=%llu index=%llu chunks=%u installed=%d",
-         (unsigned long long)r->partition_id, (unsigned long long)s->to, (unsigned long long)s->index, s->sequence, installed);
+         (unsigned long long)r->partition_id, (unsigned long long)s->to, (unsigned long long)s->index, s->sequence,
+         installed);
     if (installed) r->host->stats.snapshots_sent++;
     send_free(s);
 }
@@ -157,10 +158,7 @@ static int compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static bool has_history(const struct replica *r)
-{
-    return r->counters.retention_ms != 0 || r->counters.watermark != 0;
-}
+static bool has_history(const struct replica *r) { return r->counters.retention_ms != 0 || r->counters.watermark != 0; }
 
 static void put_header(struct replica *r, struct buf *out)
 {
@@ -207,8 +205,8 @@ void snapshot_start(struct replica *r, uint64_t to)
         if (r->sends[i] == NULL) slot = i;
         else if (r->sends[i]->to == to) return;
     }
-    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->running_off || r->applied_config.count == 0 || h->snapshots >= h->limits.snapshots_max ||
-        rows_flush(h->rows, &err) != ST_OK) {
+    if (m == NULL || slot == RAFT_MEMBERS_MAX || r->stopped || r->running_off || r->applied_config.count == 0 ||
+        h->snapshots >= h->limits.snapshots_max || rows_flush(h->rows, &err) != ST_OK) {
         raft_snapshot_ended(r->raft, host_now(h), to, false); /* it asks again after a while */
         return;
     }
@@ -320,8 +318,8 @@ static void receive_abort(struct snapshot_receive *s, const char *why)
         s->failed = true;
         return;
     }
-    diag(DIAG_WARN, "snapshot.aborted partition=%llu from=%llu why=\"%s\"", (unsigned long long)s->replica->partition_id,
-         (unsigned long long)s->from, why);
+    diag(DIAG_WARN, "snapshot.aborted partition=%llu from=%llu why=\"%s\"",
+         (unsigned long long)s->replica->partition_id, (unsigned long long)s->from, why);
     ack(s, s->next, ACK_FAILED);
     receive_free(s);
 }
@@ -390,8 +388,7 @@ static void receive_run(struct env_job *job)
         struct bytes key = reader_lp(&in), value = reader_lp(&in);
         if (in.failed || bytes_compare(key, buf_view(&s->lo)) < 0 || bytes_compare(key, buf_view(&s->hi)) >= 0)
             st = error_set(&s->err, ST_CORRUPT, "a snapshot chunk holds a row outside of its partition");
-        else
-            st = engine_ingest_add(s->ingest, key, value, &s->err);
+        else st = engine_ingest_add(s->ingest, key, value, &s->err);
     }
     if (st == ST_OK && (s->current->flags & CHUNK_LAST)) {
         st = engine_ingest_add(s->ingest, buf_view(&s->applied_key), buf_view(&s->applied_row), &s->err);
@@ -547,7 +544,8 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
     uint32_t sequence = reader_u32(&in);
     uint8_t flags = reader_u8(&in);
     struct replica *r = host_replica(h, partition);
-    if (in.failed || (flags & ~CHUNK_FLAGS) != 0 || r == NULL || r->replica_id != to || (r->stopped && !r->fenced)) return;
+    if (in.failed || (flags & ~CHUNK_FLAGS) != 0 || r == NULL || r->replica_id != to || (r->stopped && !r->fenced))
+        return;
     struct snapshot_receive *s = r->receive;
     if (flags & CHUNK_FIRST) {
         store_addr_t from_store = replica_leader_store(r);

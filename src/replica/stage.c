@@ -61,7 +61,8 @@ static struct bytes value_of(const struct stage *o, const struct stage_row *r)
 static size_t slot_of(const struct stage *o, struct bytes key)
 {
     size_t i = hash64(key, 0) & (o->index_cap - 1);
-    while (o->index[i] != 0 && !bytes_equal(key_of(o, &o->list[o->index[i] - 1]), key)) i = (i + 1) & (o->index_cap - 1);
+    while (o->index[i] != 0 && !bytes_equal(key_of(o, &o->list[o->index[i] - 1]), key))
+        i = (i + 1) & (o->index_cap - 1);
     return i;
 }
 
@@ -115,7 +116,10 @@ static enum status get(struct stage *o, struct bytes row, struct bytes *out,
     return st;
 }
 
-static enum status view_get(void *ctx, struct bytes row, struct bytes *out) { return get(ctx, row, out, ((struct stage *)ctx)->base_get); }
+static enum status view_get(void *ctx, struct bytes row, struct bytes *out)
+{
+    return get(ctx, row, out, ((struct stage *)ctx)->base_get);
+}
 
 static enum status view_get_front(void *ctx, struct bytes row, struct bytes *out)
 {

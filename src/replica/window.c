@@ -55,7 +55,8 @@ static size_t lower_bound(const struct window *s, uint64_t sequence)
     return lo;
 }
 
-enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since, struct bytes *out)
+enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since,
+                                struct bytes *out)
 {
     const struct window *s = map_get(&w->sessions, session);
     if (s == NULL) return since >= w->forgotten || MUTATION("forgotten_taken_for_new") ? WINDOW_NEW : WINDOW_FORGOTTEN;
@@ -129,7 +130,8 @@ static struct window *oldest(const struct windows *w)
     void *value;
     for (size_t i = 0; map_each(&w->sessions, &i, &id, &value);) {
         struct window *s = value;
-        if (found == NULL || s->last_ts < found->last_ts || (s->last_ts == found->last_ts && s->session < found->session))
+        if (found == NULL || s->last_ts < found->last_ts ||
+            (s->last_ts == found->last_ts && s->session < found->session))
             found = s;
     }
     return found;

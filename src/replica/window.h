@@ -28,7 +28,8 @@ struct windows {
     struct map sessions; /* session → struct window */
     uint32_t sessions_max;
     hlc_t forgotten; /* 0: nothing was */
-    uint64_t generation; /* the index of the snapshot that they came with; rows of another one are left over from before it */
+    uint64_t
+        generation; /* the index of the snapshot that they came with; rows of another one are left over from before it */
 };
 
 enum window_answer {
@@ -43,7 +44,8 @@ void windows_init(struct windows *w, uint32_t sessions_max);
 void windows_deinit(struct windows *w);
 
 /* Was this op applied before? WINDOW_KNOWN: *out is its result, borrowed until the next change. */
-enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since, struct bytes *out);
+enum window_answer windows_find(const struct windows *w, uint64_t session, uint64_t sequence, hlc_t since,
+                                struct bytes *out);
 /* Remembers an outcome. Until windows_settle it can be undone. */
 void windows_add(struct windows *w, uint64_t session, uint64_t sequence, struct bytes result);
 void windows_undo(struct windows *w, uint64_t session, uint64_t sequence);

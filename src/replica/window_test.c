@@ -54,9 +54,8 @@ static void test_forgotten_sessions(void **state)
         {1, 1, 100, WINDOW_FORGOTTEN}, /* made at 100 or later: may have been applied at 101 */
         {1, 2, 101, WINDOW_NEW},       /* made by a gate that had been told of 101: applied, if ever, after it */
         {9, 1, 0, WINDOW_FORGOTTEN},   /* a new gate; it can't be told from a forgotten one, and asks again */
-        {9, 1, 101, WINDOW_NEW},
-        {2, 1, 0, WINDOW_KNOWN},
-        {2, 2, 0, WINDOW_NEW},         /* its session is there: all of it is known */
+        {9, 1, 101, WINDOW_NEW},       {2, 1, 0, WINDOW_KNOWN},
+        {2, 2, 0, WINDOW_NEW}, /* its session is there: all of it is known */
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
         assert_int_equal(windows_find(&w, cases[i].session, cases[i].sequence, cases[i].since, &result), cases[i].want);
@@ -114,8 +113,8 @@ static void test_sessions_of_one_entry(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_and_resolved), cmocka_unit_test(test_forgotten_sessions),
-                                       cmocka_unit_test(test_session_comes_back),
-                                       cmocka_unit_test(test_sessions_of_one_entry)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_known_and_resolved), cmocka_unit_test(test_forgotten_sessions),
+        cmocka_unit_test(test_session_comes_back), cmocka_unit_test(test_sessions_of_one_entry)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

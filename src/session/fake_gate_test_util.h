@@ -28,7 +28,7 @@ struct gate {
     bool read_now; /* reads may be served at once */
     bool leads;    /* false: every partition is led by node 2 */
     bool no_map;
-    bool one_replica; /* of each partition, on node 1; else on nodes 1 and 2 */
+    bool one_replica;    /* of each partition, on node 1; else on nodes 1 and 2 */
     int64_t wait_answer; /* of REQUEST_WAIT */
     struct buf result;
     struct gate_node nodes[2];
@@ -151,14 +151,8 @@ const struct gate_partition *gate_partition_of(struct gate *g, uint32_t table, u
     return g->no_map ? NULL : &g->map[fake_partition(g, slot)];
 }
 
-bool gate_leads(struct gate *g, uint32_t table, uint16_t slot)
-{
-    return g->leads;
-}
-struct env_loop *gate_loop(struct gate *g)
-{
-    return g->loop;
-}
+bool gate_leads(struct gate *g, uint32_t table, uint16_t slot) { return g->leads; }
+struct env_loop *gate_loop(struct gate *g) { return g->loop; }
 
 void gate_info(struct gate *g, const char *section, struct buf *out)
 {

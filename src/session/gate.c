@@ -17,11 +17,11 @@
 #include "model/op.h"
 #include "replica/host.h"
 
-#define TICK_NS       (10 * NS_PER_MS)
-#define BACKOFF_MIN   (2 * NS_PER_MS)
-#define BACKOFF_MAX   (100 * NS_PER_MS)
-#define BULK_BYTES    (64u << 10) /* larger requests take the bulk lane */
-#define SLOW_NS_PER_BYTE 100 /* 10 MB/s: what a large request may take longer on each of its ways */
+#define TICK_NS          (10 * NS_PER_MS)
+#define BACKOFF_MIN      (2 * NS_PER_MS)
+#define BACKOFF_MAX      (100 * NS_PER_MS)
+#define BULK_BYTES       (64u << 10) /* larger requests take the bulk lane */
+#define SLOW_NS_PER_BYTE 100         /* 10 MB/s: what a large request may take longer on each of its ways */
 
 enum flight_state {
     FLIGHT_NEW,
@@ -35,8 +35,8 @@ enum flight_state {
 struct place {
     uint64_t partition_id;
     uint64_t session, next_sequence;
-    hlc_t since; /* what the partition has said that it has forgotten up to (op.since) */
-    struct list writes; /* flights with an id, by rising sequence */
+    hlc_t since;         /* what the partition has said that it has forgotten up to (op.since) */
+    struct list writes;  /* flights with an id, by rising sequence */
     store_addr_t leader; /* 0: unknown */
     uint64_t term;       /* of the newest news; 0: none */
     bool own;            /* that news was of a replica on this node */
@@ -58,7 +58,7 @@ struct flight {
     store_addr_t target;
     uint64_t sent_ns, retry_ns, backoff_ns;
     unsigned sends; /* attempts whose end has not been heard of */
-    bool unknown; /* an attempt may have been executed */
+    bool unknown;   /* an attempt may have been executed */
     bool abandoned; /* `here` is with a replica, but the request was answered */
     struct buf op;
 };
@@ -68,12 +68,12 @@ struct gate {
     struct env *env;
     uint64_t node_id;
     struct catalog *catalog;
-    struct map places;  /* partition id → struct place */
-    struct map flights; /* id → struct flight */
+    struct map places;                     /* partition id → struct place */
+    struct map flights;                    /* id → struct flight */
     struct list all, sent, waiting, early; /* early: the catalog has no partition for them yet (by queue) */
-    struct env_task answer;   /* answers what could be answered at once */
-    struct list answered;     /* flights, by queue */
-    struct env_timer tick; /* runs while there are requests */
+    struct env_task answer;                /* answers what could be answered at once */
+    struct list answered;                  /* flights, by queue */
+    struct env_timer tick;                 /* runs while there are requests */
     bool stopped;
     uint64_t id_next, life;
     struct map attempts; /* target << 1 | bulk → how many were sent there by that lane */
@@ -252,7 +252,8 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
     }
     if (st == ST_UNAVAILABLE && !f->unknown) { /* nobody else can have it, and it won't come back by waiting */
         char why[256];
-        snprintf(why, sizeof why, "%.*s", (int)MIN(result.n, sizeof why - 1), result.n != 0 ? (const char *)result.p : "");
+        snprintf(why, sizeof why, "%.*s", (int)MIN(result.n, sizeof why - 1),
+                 result.n != 0 ? (const char *)result.p : "");
         finish(f, ST_UNAVAILABLE, (struct bytes){0}, why);
         return;
     }
@@ -349,8 +350,7 @@ static void dispatch(struct flight *f)
                              .wait_ms = wait_ms(r, now)};
     request_encode(&q, &head);
     enum status st = mesh_send2(g->options.mesh, store_addr_node(f->target), store_addr_store(f->target),
-                                bulk ? MESH_BULK : MESH_URGENT, MESH_REQUEST, buf_view(&head),
-                                buf_view(&f->op));
+                                bulk ? MESH_BULK : MESH_URGENT, MESH_REQUEST, buf_view(&head), buf_view(&f->op));
     buf_deinit(&head);
     if (st != ST_OK) {
         if (st == ST_TOO_LARGE && !f->unknown) {
@@ -408,12 +408,11 @@ static void on_answer(struct env_task *task)
     struct gate *g = CONTAINER_OF(task, struct gate, answer);
     for (struct link *k; (k = list_pop_front(&g->answered)) != NULL;) {
         struct flight *f = CONTAINER_OF(k, struct flight, queue);
-        if (g->stopped)
-            give_up(f, "the node is stopping");
+        if (g->stopped) give_up(f, "the node is stopping");
         else if (g->stats.under_way > g->options.requests_max)
-            finish(f, ST_OVERLOADED, (struct bytes){0}, "too many requests are under way on this node: try again later");
-        else
-            dispatch(f);
+            finish(f, ST_OVERLOADED, (struct bytes){0},
+                   "too many requests are under way on this node: try again later");
+        else dispatch(f);
     }
 }
 
@@ -422,7 +421,8 @@ void gate_submit(struct gate *g, struct request *r)
     uint64_t now = env_now_ns(g->env);
     struct flight *f = flight_new(g);
     r->attempts = 0;
-    r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns) + 2 * r->body.n * SLOW_NS_PER_BYTE;
+    r->deadline_ns = now + (r->timeout_ns != 0 ? r->timeout_ns : g->options.timeout_ns) +
+                     2 * r->body.n * SLOW_NS_PER_BYTE;
     f->request = r;
     list_push_back(&g->all, &f->all);
     if (g->tick.due_ns == 0) env_timer_start(&g->tick, TICK_NS);
@@ -559,7 +559,7 @@ static void on_tick(struct env_timer *timer)
         /* Nearly all have the same timeout, so the list is nearly in the order of deadlines; WAIT may name its own. */
         if (f->request->deadline_ns > now && f->request->timeout_ns == 0) break;
         if (f->request->deadline_ns > now) continue;
-        give_up(f, f->place == NULL ? "this node does not know the partitions yet"
+        give_up(f, f->place == NULL        ? "this node does not know the partitions yet"
                    : f->place->leader == 0 ? "the partition has no leader that this node can reach"
                                            : "the partition's leader did not answer in time");
     }
@@ -602,7 +602,8 @@ void gate_set_catalog(struct gate *g, struct catalog *c)
     g->map_stale = true;
     for (size_t i = 0; i < c->partition_count; i++) {
         struct place *p = map_get(&g->places, c->partitions[i].id);
-        if (p != NULL && p->own && !has_replica_here(g, &c->partitions[i])) p->own = false; /* no more news of its own */
+        if (p != NULL && p->own && !has_replica_here(g, &c->partitions[i]))
+            p->own = false; /* no more news of its own */
     }
     retry_early(g);
 }
@@ -647,7 +648,8 @@ static void build_map(struct gate *g, uint32_t table)
                                      .epoch = p->epoch,
                                      .leader_node = store_addr_node(place->leader)};
         for (size_t k = 0; k < p->count; k++)
-            if (p->replicas[k].roles & RAFT_VOTER) m->replica_nodes[m->replica_count++] = store_addr_node(p->replicas[k].store);
+            if (p->replicas[k].roles & RAFT_VOTER)
+                m->replica_nodes[m->replica_count++] = store_addr_node(p->replicas[k].store);
     }
     g->map_table = table;
     g->map_stale = false;
@@ -726,7 +728,8 @@ void gate_stop(struct gate *g)
     if (g == NULL || g->stopped) return;
     g->stopped = true;
     env_timer_stop(&g->tick);
-    for (struct link *k; (k = list_first(&g->all)) != NULL;) give_up(CONTAINER_OF(k, struct flight, all), "the node is stopping");
+    for (struct link *k; (k = list_first(&g->all)) != NULL;)
+        give_up(CONTAINER_OF(k, struct flight, all), "the node is stopping");
 }
 
 void gate_free(struct gate *g)

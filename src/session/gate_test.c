@@ -33,8 +33,8 @@ struct test {
     store_addr_t hint;  /* who leads, by its answer */
     size_t asked;
     struct request_head last; /* of what it was asked; op is not kept */
-    size_t last_body; /* bytes of its op's body, that are all 'b' */
-    struct buf result; /* of its answers; empty: OK, or none */
+    size_t last_body;         /* bytes of its op's body, that are all 'b' */
+    struct buf result;        /* of its answers; empty: OK, or none */
     uint16_t last_shard;
     struct request request;
     size_t body; /* bytes of the request's body */
@@ -50,7 +50,9 @@ static void reply(struct test *t, enum status st, store_addr_t hint)
                            .partition_id = t->last.partition_id,
                            .status = (uint8_t)st,
                            .leader = hint,
-                           .result = t->result.n != 0 ? buf_view(&t->result) : st == ST_OK ? BYTES_LIT("o") : (struct bytes){0}};
+                           .result = t->result.n != 0 ? buf_view(&t->result)
+                                     : st == ST_OK    ? BYTES_LIT("o")
+                                                      : (struct bytes){0}};
     reply_encode(&p, &b);
     assert_int_equal(
         mesh_send(t->meshes[1], HERE, (uint16_t)(MESH_SHARD + t->last_shard), MESH_URGENT, MESH_REPLY, buf_view(&b)),
@@ -78,10 +80,7 @@ static void deliver_store(void *ctx, const struct mesh_frame *f)
     if (!t->silent) reply(t, t->answer, t->hint);
 }
 
-static struct replica *no_replica(void *ctx, uint64_t partition_id)
-{
-    return NULL;
-}
+static struct replica *no_replica(void *ctx, uint64_t partition_id) { return NULL; }
 
 static void on_done(struct request *r)
 {
@@ -347,7 +346,8 @@ static void test_forgotten_session(void **state)
 
 static void submit_large(struct test *t, size_t n)
 {
-    t->request = (struct request){.kind = REQUEST_WRITE, .table = TABLE_DEFAULT, .slot = 5, .opcode = 300, .done = on_done};
+    t->request = (struct request){
+        .kind = REQUEST_WRITE, .table = TABLE_DEFAULT, .slot = 5, .opcode = 300, .done = on_done};
     memset(buf_extend(&t->request.body, n), 'b', n);
     gate_submit(t->gate, &t->request);
 }

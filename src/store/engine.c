@@ -51,26 +51,11 @@ struct engine_iter *engine_iter_new(struct engine *e, const struct engine_snapsh
     return e->ops->iter_new(e, s, lo, hi, mode);
 }
 
-void engine_iter_first(struct engine_iter *it)
-{
-    it->ops->iter_first(it);
-}
-void engine_iter_last(struct engine_iter *it)
-{
-    it->ops->iter_last(it);
-}
-void engine_iter_seek(struct engine_iter *it, struct bytes key)
-{
-    it->ops->iter_seek(it, key);
-}
-void engine_iter_seek_prev(struct engine_iter *it, struct bytes key)
-{
-    it->ops->iter_seek_prev(it, key);
-}
-bool engine_iter_valid(const struct engine_iter *it)
-{
-    return it->ops->iter_valid(it);
-}
+void engine_iter_first(struct engine_iter *it) { it->ops->iter_first(it); }
+void engine_iter_last(struct engine_iter *it) { it->ops->iter_last(it); }
+void engine_iter_seek(struct engine_iter *it, struct bytes key) { it->ops->iter_seek(it, key); }
+void engine_iter_seek_prev(struct engine_iter *it, struct bytes key) { it->ops->iter_seek_prev(it, key); }
+bool engine_iter_valid(const struct engine_iter *it) { return it->ops->iter_valid(it); }
 
 void engine_iter_next(struct engine_iter *it)
 {
@@ -89,24 +74,15 @@ enum status engine_iter_status(const struct engine_iter *it, struct error *err)
     return it->ops->iter_status(it, err);
 }
 
-struct bytes engine_iter_key(const struct engine_iter *it)
-{
-    return it->ops->iter_key(it);
-}
-struct bytes engine_iter_value(const struct engine_iter *it)
-{
-    return it->ops->iter_value(it);
-}
+struct bytes engine_iter_key(const struct engine_iter *it) { return it->ops->iter_key(it); }
+struct bytes engine_iter_value(const struct engine_iter *it) { return it->ops->iter_value(it); }
 
 void engine_iter_free(struct engine_iter *it)
 {
     if (it != NULL) it->ops->iter_free(it);
 }
 
-struct engine_snapshot *engine_snapshot_take(struct engine *e)
-{
-    return e->ops->snapshot_take(e);
-}
+struct engine_snapshot *engine_snapshot_take(struct engine *e) { return e->ops->snapshot_take(e); }
 
 void engine_snapshot_release(struct engine *e, struct engine_snapshot *s)
 {
@@ -138,10 +114,7 @@ bool engine_op_next(struct reader *r, struct engine_op *out)
     return !r->failed;
 }
 
-struct engine_batch *engine_batch_new(void)
-{
-    return mem_zalloc(sizeof(struct engine_batch));
-}
+struct engine_batch *engine_batch_new(void) { return mem_zalloc(sizeof(struct engine_batch)); }
 
 void engine_batch_free(struct engine_batch *b)
 {
@@ -177,27 +150,18 @@ void engine_batch_delete_range(struct engine_batch *b, struct bytes lo, struct b
     b->count++;
 }
 
-size_t engine_batch_count(const struct engine_batch *b)
-{
-    return b->count;
-}
+size_t engine_batch_count(const struct engine_batch *b) { return b->count; }
 
 enum status engine_write(struct engine *e, struct engine_batch *b, struct error *err)
 {
     return e->ops->write(e, b, err);
 }
 
-uint64_t engine_unflushed_bytes(const struct engine *e)
-{
-    return e->ops->unflushed_bytes(e);
-}
+uint64_t engine_unflushed_bytes(const struct engine *e) { return e->ops->unflushed_bytes(e); }
 
 /* ---- whole-range work ---- */
 
-enum status engine_flush(struct engine *e, struct error *err)
-{
-    return e->ops->flush(e, err);
-}
+enum status engine_flush(struct engine *e, struct error *err) { return e->ops->flush(e, err); }
 
 enum status engine_drop_range(struct engine *e, struct bytes lo, struct bytes hi, struct error *err)
 {

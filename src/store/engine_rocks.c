@@ -75,10 +75,7 @@ struct rocks_ingest {
 
 /* ---- errors ---- */
 
-static bool starts(const char *text, const char *prefix)
-{
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
+static bool starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
 /* Takes RocksDB's text (NULL: none) and makes it a status. `incomplete` is what "would have to wait" means here. */
 static enum status take_error(char *text, enum status incomplete, const char *doing, struct error *err)
@@ -232,10 +229,7 @@ static enum status rocks_get_durable(struct engine *base, struct bytes key, stru
     return get(e, e->read_durable, key, out, err);
 }
 
-static void rocks_value_release(struct engine_value *v)
-{
-    rocksdb_pinnableslice_destroy(v->impl);
-}
+static void rocks_value_release(struct engine_value *v) { rocksdb_pinnableslice_destroy(v->impl); }
 
 /* Around each move: a look-up that finds nothing makes the iterator not ready, until it is positioned anew. */
 static uint64_t move_begin(struct engine_iter *base)
@@ -281,10 +275,7 @@ static struct engine_iter *rocks_iter_new(struct engine *base, const struct engi
     return &it->base;
 }
 
-static rocksdb_iterator_t *inner(const struct engine_iter *it)
-{
-    return ((const struct rocks_iter *)it)->it;
-}
+static rocksdb_iterator_t *inner(const struct engine_iter *it) { return ((const struct rocks_iter *)it)->it; }
 
 static void rocks_iter_first(struct engine_iter *it)
 {
@@ -495,10 +486,7 @@ static void ingest_free(struct rocks_ingest *g)
     mem_free(g);
 }
 
-static void rocks_ingest_abort(struct engine_ingest *g)
-{
-    ingest_free((struct rocks_ingest *)g);
-}
+static void rocks_ingest_abort(struct engine_ingest *g) { ingest_free((struct rocks_ingest *)g); }
 
 static enum status rocks_ingest_new(struct engine *base, struct engine_ingest **out, struct error *err)
 {

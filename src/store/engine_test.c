@@ -63,10 +63,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) { return remove(path); }
 
 static int tear_down(void **state)
 {
@@ -84,10 +81,7 @@ static int tear_down(void **state)
 
 /* ---- helpers ---- */
 
-static struct bytes s(const char *text)
-{
-    return bytes_str(text);
-}
+static struct bytes s(const char *text) { return bytes_str(text); }
 
 /* "key=value" puts, "-key" deletes, "-lo..hi" deletes a range; words apart by blanks. */
 static void fill(struct engine_batch *b, const char *script)
@@ -116,10 +110,7 @@ static void put(struct fixture *f, const char *script)
     engine_batch_free(b);
 }
 
-static void flush(struct fixture *f)
-{
-    assert_int_equal(engine_flush(f->e, NULL), ST_OK);
-}
+static void flush(struct fixture *f) { assert_int_equal(engine_flush(f->e, NULL), ST_OK); }
 
 static void assert_got(enum status st, struct engine_value *v, const char *expected)
 {
@@ -174,10 +165,7 @@ static void assert_rows(struct fixture *f, const struct engine_snapshot *snap, c
     mem_free(got);
 }
 
-static void assert_all(struct fixture *f, const char *expected)
-{
-    assert_rows(f, NULL, "", "", false, expected);
-}
+static void assert_all(struct fixture *f, const char *expected) { assert_rows(f, NULL, "", "", false, expected); }
 
 /* ---- rows ---- */
 
@@ -555,10 +543,7 @@ static void a_checkpoint_is_a_whole_engine(void **state)
     assert_all(f, "a=1 b=2 c=2");
 }
 
-static bool skip_key(void *ctx, struct bytes key, struct bytes value)
-{
-    return bytes_equal(key, s(ctx));
-}
+static bool skip_key(void *ctx, struct bytes key, struct bytes value) { return bytes_equal(key, s(ctx)); }
 
 static void checksums_depend_on_rows_alone(void **state)
 {
@@ -620,7 +605,7 @@ static void a_damaged_file_is_found(void **state)
         flush(f);
         close_engine(f);
         i = test_find(f->test_env, "/data/engine/twin-0000000000000002"); /* opening an old file begins a new one */
-        i->data.p[40] ^= 1; /* of the image, before a good record */
+        i->data.p[40] ^= 1;                                               /* of the image, before a good record */
         assert_int_equal(engine_open(f->env, f->engine_dir, &o, &e, &err), ST_CORRUPT);
         return;
     }
@@ -686,11 +671,8 @@ static void the_twin_survives_a_power_cut_at_every_operation(void **state)
     }
 }
 
-#define BOTH(test)                                              \
-    {"rocks: " #test, test, set_up, tear_down, NULL},           \
-    {                                                           \
-        "twin: " #test, test, set_up, tear_down, (void *)"twin" \
-    }
+#define BOTH(test) \
+    {"rocks: " #test, test, set_up, tear_down, NULL}, { "twin: " #test, test, set_up, tear_down, (void *)"twin" }
 
 int main(void)
 {

@@ -163,14 +163,8 @@ static void each_row(struct twin *t, struct bytes lo, struct bytes hi,
     buf_deinit(&key);
 }
 
-static void set_deleted(struct twin *t, struct ordered_row *row)
-{
-    set(t, row, (struct bytes){0}, true);
-}
-static void prune_row(struct twin *t, struct ordered_row *row)
-{
-    prune(t, row);
-}
+static void set_deleted(struct twin *t, struct ordered_row *row) { set(t, row, (struct bytes){0}, true); }
+static void prune_row(struct twin *t, struct ordered_row *row) { prune(t, row); }
 
 /* Does the operations as batch t->seq. False: these are none. */
 static bool apply(struct twin *t, struct bytes ops)
@@ -270,10 +264,7 @@ static enum status take_file(struct twin *t, struct error *err)
     return ST_OK;
 }
 
-static void give_file(struct twin *t)
-{
-    t->file_used = false;
-}
+static void give_file(struct twin *t) { t->file_used = false; }
 
 static void freeze(struct twin *t)
 {
@@ -383,10 +374,7 @@ static void lend(struct twin *t, const struct version *v, struct engine_value *o
     *out = (struct engine_value){bytes_of(copy, v->n), &t->base, copy};
 }
 
-static void twin_value_release(struct engine_value *v)
-{
-    mem_free(v->impl);
-}
+static void twin_value_release(struct engine_value *v) { mem_free(v->impl); }
 
 static enum status get(struct twin *t, struct bytes key, uint64_t seq, struct engine_value *out)
 {
@@ -528,10 +516,7 @@ static void twin_iter_prev(struct engine_iter *base)
     go_down(it);
 }
 
-static bool twin_iter_valid(const struct engine_iter *it)
-{
-    return ((const struct twin_iter *)it)->valid;
-}
+static bool twin_iter_valid(const struct engine_iter *it) { return ((const struct twin_iter *)it)->valid; }
 
 static enum status twin_iter_status(const struct engine_iter *base, struct error *err)
 {

@@ -229,10 +229,7 @@ void fake_disk_crash(struct fake_disk *d, bool (*keep)(void *, const char *, uin
     for (size_t i = 0; i < d->durable.n; i++) name_put(&d->now, d->durable.v[i].path, d->durable.v[i].inode);
 }
 
-uint64_t fake_disk_names_in_doubt(const struct fake_disk *d)
-{
-    return d->change_count;
-}
+uint64_t fake_disk_names_in_doubt(const struct fake_disk *d) { return d->change_count; }
 
 void fake_disk_in_doubt(const struct fake_disk *d, void (*each)(void *, const char *, uint64_t), void *ctx)
 {
@@ -271,10 +268,7 @@ void fake_disk_unreadable(struct fake_disk *d, const char *path, uint64_t sector
 
 /* ---- operations on files ---- */
 
-static struct fake *fake_of(struct env *env)
-{
-    return (struct fake *)env;
-}
+static struct fake *fake_of(struct env *env) { return (struct fake *)env; }
 
 static enum status failing(struct fake *f, enum fake_op op, struct error *err)
 {
@@ -436,10 +430,7 @@ static enum status f_unlink(struct env *env, const char *path, struct error *err
     return ST_OK;
 }
 
-static bool f_exists(struct env *env, const char *path)
-{
-    return name_find(&fake_of(env)->disk->now, path) != NULL;
-}
+static bool f_exists(struct env *env, const char *path) { return name_find(&fake_of(env)->disk->now, path) != NULL; }
 
 static enum status f_disk_free(struct env *env, const char *path, uint64_t *out, struct error *err)
 {
@@ -449,15 +440,9 @@ static enum status f_disk_free(struct env *env, const char *path, uint64_t *out,
 
 /* ---- tasks, timers, workers ---- */
 
-static uint64_t f_now(struct env *env)
-{
-    return fake_of(env)->now_ns;
-}
+static uint64_t f_now(struct env *env) { return fake_of(env)->now_ns; }
 
-static uint64_t f_wall(struct env *env)
-{
-    return 1700000000000u + fake_of(env)->now_ns / NS_PER_MS;
-}
+static uint64_t f_wall(struct env *env) { return 1700000000000u + fake_of(env)->now_ns / NS_PER_MS; }
 
 static void f_random(struct env *env, void *out, size_t n)
 {
@@ -471,10 +456,7 @@ static void queue_task(struct list *l, struct env_task *t)
     list_push_back(l, &t->link);
 }
 
-static void f_defer(struct env_loop *loop, struct env_task *t)
-{
-    queue_task(&fake_of(loop->env)->deferred, t);
-}
+static void f_defer(struct env_loop *loop, struct env_task *t) { queue_task(&fake_of(loop->env)->deferred, t); }
 
 static void f_post(struct env_loop *loop, struct env_task *t)
 {
@@ -649,26 +631,11 @@ void fake_free(struct fake *f)
     mem_free(f);
 }
 
-struct env_loop *fake_loop(struct fake *f)
-{
-    return &f->loop;
-}
-uint64_t fake_ops(const struct fake *f)
-{
-    return f->ops;
-}
-void fake_power_off_at(struct fake *f, uint64_t n)
-{
-    f->off_at = n;
-}
-void fake_set_free(struct fake *f, uint64_t bytes)
-{
-    f->free_bytes = bytes;
-}
-struct fake_disk *fake_disk(struct fake *f)
-{
-    return f->disk;
-}
+struct env_loop *fake_loop(struct fake *f) { return &f->loop; }
+uint64_t fake_ops(const struct fake *f) { return f->ops; }
+void fake_power_off_at(struct fake *f, uint64_t n) { f->off_at = n; }
+void fake_set_free(struct fake *f, uint64_t bytes) { f->free_bytes = bytes; }
+struct fake_disk *fake_disk(struct fake *f) { return f->disk; }
 
 void fake_fail(struct fake *f, enum fake_op op, uint64_t skip, uint64_t count, enum status st)
 {

@@ -41,10 +41,7 @@ bool history_key_decode(struct bytes key, uint8_t history_space, uint8_t data_sp
 bool history_value_decode(struct bytes value, bool *out_present, struct bytes *out_old_value);
 
 /* A read at or above the watermark may still need a version that was superseded after it. */
-static inline bool history_should_keep(hlc_t watermark, hlc_t superseded)
-{
-    return superseded > watermark;
-}
+static inline bool history_should_keep(hlc_t watermark, hlc_t superseded) { return superseded > watermark; }
 
 /* For engine_checksum (ctx is a struct history_skip): leaves out history rows that may go. A key of these spaces that can't be
  * decoded is not left out. */

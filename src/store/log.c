@@ -14,10 +14,7 @@
 
 static const uint32_t level_bytes[LOG_SUMMARY_LEVELS] = {LOG_SECTOR, LOG_PAGE, 8 * LOG_PAGE};
 
-static uint32_t summary_room(uint32_t header_bytes)
-{
-    return (header_bytes - LOG_BATCH_FIXED) / LOG_SUMMARY;
-}
+static uint32_t summary_room(uint32_t header_bytes) { return (header_bytes - LOG_BATCH_FIXED) / LOG_SUMMARY; }
 
 /* ---- replicas ---- */
 
@@ -355,10 +352,7 @@ void log_mark_suspect(struct log *l, uint64_t replica_id, bool damaged)
     log_put_state(l, r, false);
 }
 
-const char *log_damage(const struct log *l)
-{
-    return l->damage;
-}
+const char *log_damage(const struct log *l) { return l->damage; }
 
 void log_drop(struct log *l, uint64_t replica_id)
 {
@@ -379,26 +373,11 @@ void log_set_bound(struct log *l, hlc_t bound)
     log_put(l, NULL, &rec, 0, 0);
 }
 
-hlc_t log_bound(const struct log *l)
-{
-    return l->bound;
-}
-uint64_t log_boot_count(const struct log *l)
-{
-    return l->boot;
-}
-uint64_t log_synced(const struct log *l)
-{
-    return l->synced;
-}
-uint64_t log_sync_started_ns(const struct log *l)
-{
-    return l->sync_started_ns;
-}
-bool log_full(const struct log *l)
-{
-    return l->full_write || l->full_prepare || l->full_space;
-}
+hlc_t log_bound(const struct log *l) { return l->bound; }
+uint64_t log_boot_count(const struct log *l) { return l->boot; }
+uint64_t log_synced(const struct log *l) { return l->synced; }
+uint64_t log_sync_started_ns(const struct log *l) { return l->sync_started_ns; }
+bool log_full(const struct log *l) { return l->full_write || l->full_prepare || l->full_space; }
 
 uint64_t log_position(const struct log *l)
 {

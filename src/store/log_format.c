@@ -8,10 +8,7 @@
 #define SEGMENT_MAGIC 0x474f4c4e52494143u /* "CAIRNLOG" */
 #define BATCH_MAGIC   0x31424c43u         /* "CLB1" */
 
-bool log_all_zero(const uint8_t *p, size_t n)
-{
-    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
+bool log_all_zero(const uint8_t *p, size_t n) { return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0); }
 
 /* Segment header. Little-endian; the rest of the page is zero.
  *  0  8  magic                    32  8  segment number

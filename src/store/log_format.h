@@ -31,22 +31,10 @@ enum {
 #define LOG_BATCH_BYTES_MAX  (1u << 30) /* of one batch, as a reader believes it */
 #define LOG_RECORD_BYTES_MAX (1u << 29) /* of one record's data */
 
-static inline uint64_t log_pos(uint64_t segment, uint64_t offset)
-{
-    return segment << 32 | offset;
-}
-static inline uint64_t log_pos_segment(uint64_t pos)
-{
-    return pos >> 32;
-}
-static inline uint64_t log_pos_offset(uint64_t pos)
-{
-    return pos & UINT32_MAX;
-}
-static inline uint64_t log_round(uint64_t n, uint64_t to)
-{
-    return (n + to - 1) / to * to;
-}
+static inline uint64_t log_pos(uint64_t segment, uint64_t offset) { return segment << 32 | offset; }
+static inline uint64_t log_pos_segment(uint64_t pos) { return pos >> 32; }
+static inline uint64_t log_pos_offset(uint64_t pos) { return pos & UINT32_MAX; }
+static inline uint64_t log_round(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
 /* ---- segment header: the first page of the file ---- */
 
@@ -129,10 +117,7 @@ struct log_record {
     struct bytes data;
 };
 
-static inline size_t log_record_size(size_t data_n)
-{
-    return LOG_RECORD + log_round(data_n, 8);
-}
+static inline size_t log_record_size(size_t data_n) { return LOG_RECORD + log_round(data_n, 8); }
 /* Writes all but the checksums; p has log_record_size bytes. */
 void log_record_put(uint8_t *p, const struct log_record *r);
 /* Fills in the checksums of all records of a payload; returns that over their headers. */

@@ -155,10 +155,7 @@ static void read_done(struct env_job *job)
     q->done(q);
 }
 
-static void read_answer(struct env_job *job)
-{
-    CONTAINER_OF(job, struct read, job)->ran = true;
-}
+static void read_answer(struct env_job *job) { CONTAINER_OF(job, struct read, job)->ran = true; }
 
 static void read_submit(struct log *l, struct read *rd)
 {

@@ -294,7 +294,8 @@ static void salvage(struct recover *rc)
     claims(rc, h, batch);
     rc->l->stats.records_damaged += h->records - MIN(good, h->records);
     char what[80];
-    snprintf(what, sizeof what, "%u of %u records of a batch can't be read", h->records - MIN(good, h->records), h->records);
+    snprintf(what, sizeof what, "%u of %u records of a batch can't be read", h->records - MIN(good, h->records),
+             h->records);
     note_damage(rc->l, log_pos_segment(h->position), log_pos_offset(h->position), what);
     diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " offset=%" PRIu64 " bytes=%u records=%u good=%u", rc->l->dir,
          log_pos_segment(h->position), log_pos_offset(h->position), h->bytes, h->records, good);

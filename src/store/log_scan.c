@@ -9,10 +9,7 @@ void log_scan_init(struct log_scan *sc, const uint8_t store_id[16], const struct
     sc->seed = log_seed(store_id, s->number);
 }
 
-void log_scan_deinit(struct log_scan *sc)
-{
-    buf_deinit(&sc->window);
-}
+void log_scan_deinit(struct log_scan *sc) { buf_deinit(&sc->window); }
 
 const uint8_t *log_scan_get(struct log_scan *sc, uint64_t offset, uint64_t n)
 {

@@ -97,10 +97,7 @@ struct reading {
     unsigned done;
 };
 
-static void on_read(struct log_read *q)
-{
-    ((struct reading *)q)->done++;
-}
+static void on_read(struct log_read *q) { ((struct reading *)q)->done++; }
 
 static struct reading reading_of(uint64_t id, uint64_t lo, uint64_t hi, uint32_t bytes_max)
 {

@@ -31,10 +31,7 @@ struct ordered_place {
     unsigned at;
 };
 
-static inline struct bytes ordered_key(const struct ordered_row *r)
-{
-    return bytes_of(r->key, r->n);
-}
+static inline struct bytes ordered_key(const struct ordered_row *r) { return bytes_of(r->key, r->n); }
 
 void ordered_deinit(struct ordered *o);                                      /* values must have been freed */
 struct ordered_row *ordered_find(const struct ordered *o, struct bytes key); /* NULL: absent */

@@ -114,18 +114,9 @@ struct rows {
 
 /* ---- the table ---- */
 
-static struct bytes key_of(const struct row *w)
-{
-    return bytes_of(w->bytes, w->key_n);
-}
-static struct bytes value_of(const struct row *w)
-{
-    return bytes_of(w->value, w->value_n);
-}
-static bool is_outside(const struct row *w)
-{
-    return w->value != w->bytes + w->key_n;
-}
+static struct bytes key_of(const struct row *w) { return bytes_of(w->bytes, w->key_n); }
+static struct bytes value_of(const struct row *w) { return bytes_of(w->value, w->value_n); }
+static bool is_outside(const struct row *w) { return w->value != w->bytes + w->key_n; }
 
 static uint64_t cost(const struct row *w)
 {
@@ -167,10 +158,7 @@ static void split_bucket(struct rows *r)
     if (++r->buckets == 2 * r->low_buckets) r->low_buckets *= 2;
 }
 
-static uint32_t hash_of(const struct rows *r, struct bytes key)
-{
-    return (uint32_t)hash64(key, r->seed);
-}
+static uint32_t hash_of(const struct rows *r, struct bytes key) { return (uint32_t)hash64(key, r->seed); }
 
 static struct row *find(const struct rows *r, struct bytes key, uint32_t hash)
 {
@@ -390,28 +378,13 @@ static enum status get(struct rows *r, struct bytes key, bool whole, struct byte
     return st;
 }
 
-enum status rows_get(struct rows *r, struct bytes key, struct bytes *out)
-{
-    return get(r, key, true, out);
-}
+enum status rows_get(struct rows *r, struct bytes key, struct bytes *out) { return get(r, key, true, out); }
 
-enum status rows_get_front(struct rows *r, struct bytes key, struct bytes *out)
-{
-    return get(r, key, false, out);
-}
+enum status rows_get_front(struct rows *r, struct bytes key, struct bytes *out) { return get(r, key, false, out); }
 
-void rows_put(struct rows *r, struct bytes key, struct bytes value)
-{
-    write_row(r, key, ROW_VALUE, value, false);
-}
-void rows_put_cold(struct rows *r, struct bytes key, struct bytes value)
-{
-    write_row(r, key, ROW_VALUE, value, true);
-}
-void rows_delete(struct rows *r, struct bytes key)
-{
-    write_row(r, key, ROW_ABSENT, (struct bytes){0}, false);
-}
+void rows_put(struct rows *r, struct bytes key, struct bytes value) { write_row(r, key, ROW_VALUE, value, false); }
+void rows_put_cold(struct rows *r, struct bytes key, struct bytes value) { write_row(r, key, ROW_VALUE, value, true); }
+void rows_delete(struct rows *r, struct bytes key) { write_row(r, key, ROW_ABSENT, (struct bytes){0}, false); }
 
 static void drop_range(struct rows *r, struct bytes lo, struct bytes hi, bool dirty_too)
 {
@@ -442,10 +415,7 @@ void rows_delete_range(struct rows *r, struct bytes lo, struct bytes hi)
     r->stats.dirty_bytes += RANGE_COST + lo.n + hi.n;
 }
 
-void rows_forget(struct rows *r, struct bytes lo, struct bytes hi)
-{
-    drop_range(r, lo, hi, false);
-}
+void rows_forget(struct rows *r, struct bytes lo, struct bytes hi) { drop_range(r, lo, hi, false); }
 
 /* ---- flushing ---- */
 
@@ -512,14 +482,8 @@ enum status rows_flush(struct rows *r, struct error *err)
     return ST_OK;
 }
 
-bool rows_dirty(const struct rows *r)
-{
-    return r->stats.dirty != 0 || r->ranges_n != 0;
-}
-bool rows_full(const struct rows *r)
-{
-    return r->stats.dirty_bytes > r->dirty_bytes_max;
-}
+bool rows_dirty(const struct rows *r) { return r->stats.dirty != 0 || r->ranges_n != 0; }
+bool rows_full(const struct rows *r) { return r->stats.dirty_bytes > r->dirty_bytes_max; }
 
 /* ---- scanning ---- */
 
@@ -845,7 +809,4 @@ void rows_free(struct rows *r)
     free_rows_at_last(r);
 }
 
-void rows_stats(const struct rows *r, struct rows_stats *out)
-{
-    *out = r->stats;
-}
+void rows_stats(const struct rows *r, struct rows_stats *out) { *out = r->stats; }

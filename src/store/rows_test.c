@@ -99,18 +99,9 @@ static void reopen(struct fixture *f, uint64_t seed, uint64_t bytes_max, uint64_
     open_rows(f, bytes_max, dirty_bytes_max);
 }
 
-static struct bytes s(const char *text)
-{
-    return bytes_str(text);
-}
-static void put(struct fixture *f, const char *key, const char *value)
-{
-    rows_put(f->r, s(key), s(value));
-}
-static void flush(struct fixture *f)
-{
-    assert_int_equal(rows_flush(f->r, NULL), ST_OK);
-}
+static struct bytes s(const char *text) { return bytes_str(text); }
+static void put(struct fixture *f, const char *key, const char *value) { rows_put(f->r, s(key), s(value)); }
+static void flush(struct fixture *f) { assert_int_equal(rows_flush(f->r, NULL), ST_OK); }
 
 static void assert_row(struct fixture *f, const char *key, const char *expected)
 {
@@ -127,10 +118,7 @@ static struct rows_stats stats(struct fixture *f)
     return st;
 }
 
-static void count_done(void *ctx)
-{
-    (*(unsigned *)ctx)++;
-}
+static void count_done(void *ctx) { (*(unsigned *)ctx)++; }
 
 static void fetch(struct fixture *f, const char *key, unsigned *done)
 {
@@ -626,10 +614,7 @@ struct model {
     char value[KEYS][128]; /* "" is absent; keys are "00" … "59" */
 };
 
-static void key_of(unsigned i, char key[12])
-{
-    snprintf(key, 12, "%02u", i);
-}
+static void key_of(unsigned i, char key[12]) { snprintf(key, 12, "%02u", i); }
 
 struct expected {
     const struct model *m;
@@ -759,7 +744,10 @@ static bool crashes_keep_entries_whole(struct fixture *f)
         struct engine_value ev = {0};
         for (uint64_t i = 1; i <= 1 + round; i++) {
             rows_put(f->r, s("data"), bytes_of(&i, sizeof i));
-            rows_put(f->r, s("\xff" "applied"), bytes_of(&i, sizeof i));
+            rows_put(f->r,
+                     s("\xff"
+                       "applied"),
+                     bytes_of(&i, sizeof i));
             while (rows_flush(f->r, NULL) == ST_BUSY) {
             }
             if (i % 5 == 0 && rows_get(f->r, s("other"), &v) == ST_NOT_READY) /* a worker comes by */
@@ -774,7 +762,11 @@ static bool crashes_keep_entries_whole(struct fixture *f)
         open_rows(f, 1 << 20, 1 << 18);
         if (engine_get(f->e, s("data"), ENGINE_DISK, &ev, NULL) == ST_OK) data = get_u64(ev.bytes.p);
         engine_value_release(&ev);
-        if (engine_get(f->e, s("\xff" "applied"), ENGINE_DISK, &ev, NULL) == ST_OK) applied = get_u64(ev.bytes.p);
+        if (engine_get(f->e,
+                       s("\xff"
+                         "applied"),
+                       ENGINE_DISK, &ev, NULL) == ST_OK)
+            applied = get_u64(ev.bytes.p);
         engine_value_release(&ev);
         whole = whole && data == applied;
     }
@@ -840,10 +832,7 @@ static void real_round(struct env_task *task)
     else env_post(run->loop, &run->task);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) { return remove(path); }
 
 static void fetches_race_with_writes_on_real_threads(void **state)
 {

@@ -36,14 +36,8 @@ struct test_file {
     struct test_inode *inode;
 };
 
-static inline struct test_env *test_env_of(struct env *env)
-{
-    return (struct test_env *)env;
-}
-static inline struct test_env *test_env_of_file(struct env_file *f)
-{
-    return (struct test_env *)f->env;
-}
+static inline struct test_env *test_env_of(struct env *env) { return (struct test_env *)env; }
+static inline struct test_env *test_env_of_file(struct env_file *f) { return (struct test_env *)f->env; }
 
 static enum status test_op(struct test_env *t, struct error *err)
 {
@@ -86,10 +80,7 @@ static enum status test_file_open(struct env *env, const char *path, enum env_op
     return ST_OK;
 }
 
-static void test_file_close(struct env_file *f)
-{
-    mem_free(f);
-}
+static void test_file_close(struct env_file *f) { mem_free(f); }
 
 static enum status test_file_read(struct env_file *f, uint64_t offset, void *out, size_t n, struct error *err)
 {
@@ -136,10 +127,7 @@ static enum status test_file_truncate(struct env_file *f, uint64_t size, struct 
     return ST_OK;
 }
 
-static enum status test_dir_create(struct env *env, const char *path, struct error *err)
-{
-    return ST_OK;
-}
+static enum status test_dir_create(struct env *env, const char *path, struct error *err) { return ST_OK; }
 
 static bool test_in_dir(const char *path, const char *dir)
 {

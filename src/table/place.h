@@ -24,9 +24,9 @@
 #include "base/bytes.h"
 
 #define SLOTS         16384u
-#define TABLE_CATALOG 0u           /* the meta group's */
-#define TABLE_DEFAULT 1u           /* what Redis clients see as database 0 */
-#define TABLE_SYSTEM  0xfffffffeu  /* applied rows, outcome windows: never in a partition's range */
+#define TABLE_CATALOG 0u          /* the meta group's */
+#define TABLE_DEFAULT 1u          /* what Redis clients see as database 0 */
+#define TABLE_SYSTEM  0xfffffffeu /* applied rows, outcome windows: never in a partition's range */
 
 enum space {
     SPACE_HEAD = 1,

@@ -18,8 +18,14 @@ static void test_slots(void **state)
         const char *key;
         uint16_t slot;
     } rows[] = {
-        {"123456789", 12739}, {"foo", 12182},         {"bar", 5061},          {"", 0},
-        {"{user1000}.following", 3443}, {"{user1000}.followers", 3443}, {"foo{}{bar}", 8363}, {"foo{{bar}}zap", 4015},
+        {"123456789", 12739},
+        {"foo", 12182},
+        {"bar", 5061},
+        {"", 0},
+        {"{user1000}.following", 3443},
+        {"{user1000}.followers", 3443},
+        {"foo{}{bar}", 8363},
+        {"foo{{bar}}zap", 4015},
         {"foo{bar}{zap}", 5061},
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) assert_int_equal(key_slot(bytes_str(rows[i].key)), rows[i].slot);
@@ -56,7 +62,8 @@ static void test_range_holds_its_slots(void **state)
     for (unsigned slot = 0; slot < SLOTS; slot += 50) {
         buf_clear(&row);
         row_garbage(&row, 1, (uint16_t)slot, UINT64_MAX);
-        bool inside = bytes_compare(buf_view(&row), buf_view(&lo)) >= 0 && bytes_compare(buf_view(&row), buf_view(&hi)) < 0;
+        bool inside = bytes_compare(buf_view(&row), buf_view(&lo)) >= 0 &&
+                      bytes_compare(buf_view(&row), buf_view(&hi)) < 0;
         assert_int_equal(inside, slot >= 100 && slot < 200);
     }
     buf_clear(&lo);

@@ -29,10 +29,7 @@ struct port {
     uint64_t unsaid;  /* since then */
 };
 
-static uint64_t now_ns(const struct port *p)
-{
-    return env_now_ns(env_loop_env(p->o.loop));
-}
+static uint64_t now_ns(const struct port *p) { return env_now_ns(env_loop_env(p->o.loop)); }
 
 static void timer_set(struct port *p)
 {
@@ -212,10 +209,7 @@ enum status port_open(const struct port_options *options, struct port **out, str
     return ST_OK;
 }
 
-uint16_t port_number(const struct port *p)
-{
-    return env_listener_port(p->listener);
-}
+uint16_t port_number(const struct port *p) { return env_listener_port(p->listener); }
 
 void port_left(struct port *p, enum port_class c)
 {
@@ -224,10 +218,7 @@ void port_left(struct port *p, enum port_class c)
     p->stats.open[c]--;
 }
 
-void port_set_clients_max(struct port *p, size_t clients_max)
-{
-    p->o.clients_max = clients_max;
-}
+void port_set_clients_max(struct port *p, size_t clients_max) { p->o.clients_max = clients_max; }
 
 void port_close(struct port *p)
 {
@@ -239,7 +230,4 @@ void port_close(struct port *p)
     mem_free(p);
 }
 
-void port_stats(const struct port *p, struct port_stats *out)
-{
-    *out = p->stats;
-}
+void port_stats(const struct port *p, struct port_stats *out) { *out = p->stats; }

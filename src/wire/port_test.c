@@ -101,10 +101,7 @@ struct bench {
 };
 
 static void door_closed(struct env_stream *s, void *ctx, enum status st, const char *text) {}
-static void door_data(struct env_stream *s, void *ctx, struct bytes data)
-{
-    buf_put_bytes(ctx, data);
-}
+static void door_data(struct env_stream *s, void *ctx, struct bytes data) { buf_put_bytes(ctx, data); }
 static const struct env_stream_events door_events = {.data = door_data, .closed = door_closed};
 
 static void take(struct bench *b, enum port_class class, struct env_stream *s, struct bytes first)
@@ -113,23 +110,11 @@ static void take(struct bench *b, enum port_class class, struct env_stream *s, s
     b->taken[class][b->taken_count[class]++] = s;
     env_stream_set_events(s, &door_events, &b->first[class]);
 }
-static void take_resp(void *ctx, struct env_stream *s, struct bytes first)
-{
-    take(ctx, PORT_RESP, s, first);
-}
-static void take_http(void *ctx, struct env_stream *s, struct bytes first)
-{
-    take(ctx, PORT_HTTP, s, first);
-}
-static void take_mesh(void *ctx, struct env_stream *s, struct bytes first)
-{
-    take(ctx, PORT_MESH, s, first);
-}
+static void take_resp(void *ctx, struct env_stream *s, struct bytes first) { take(ctx, PORT_RESP, s, first); }
+static void take_http(void *ctx, struct env_stream *s, struct bytes first) { take(ctx, PORT_HTTP, s, first); }
+static void take_mesh(void *ctx, struct env_stream *s, struct bytes first) { take(ctx, PORT_MESH, s, first); }
 
-static void log_line(void *ctx, enum diag_level level, const char *line)
-{
-    buf_printf(ctx, "%s\n", line);
-}
+static void log_line(void *ctx, enum diag_level level, const char *line) { buf_printf(ctx, "%s\n", line); }
 
 static struct bench *bench_new(void)
 {

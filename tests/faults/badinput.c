@@ -161,7 +161,6 @@ static bool closes_within(int fd, int patience_ms)
     return false;
 }
 
-
 /* Half a command may stay for as long as it likes, and be ended. */
 static void check_half_a_command(int open)
 {
@@ -245,7 +244,12 @@ struct peer_row {
 static void check_peers(int open)
 {
     static char answer[ANSWER_MAX];
-    static const struct mesh_hello good = {.format = MESH_FORMAT, .lane = 0, .from_node = 2, .shard_count = 1, .semantics_oldest = 1, .semantics_newest = 1};
+    static const struct mesh_hello good = {.format = MESH_FORMAT,
+                                           .lane = 0,
+                                           .from_node = 2,
+                                           .shard_count = 1,
+                                           .semantics_oldest = 1,
+                                           .semantics_newest = 1};
     struct peer_row peers[] = {
         {"a peer of a newer protocol", "99", good},
         {"a peer of another cluster", "cluster", good},

@@ -125,10 +125,7 @@ static uint64_t draw(uint64_t below)
 
 /* ---- gaps ---- */
 
-static uint64_t in_ms(uint64_t ns)
-{
-    return ns / NS_PER_MS;
-}
+static uint64_t in_ms(uint64_t ns) { return ns / NS_PER_MS; }
 
 static void widest(uint64_t *gap, uint64_t since, uint64_t now)
 {

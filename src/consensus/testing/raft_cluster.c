@@ -35,10 +35,7 @@ uint64_t cluster_local_ns(const struct cluster *c, unsigned node)
     return n->clock_offset_ns + (uint64_t)((int64_t)c->now_ns + (int64_t)c->now_ns / 1000 * n->clock_ppk);
 }
 
-static store_addr_t store_of(uint64_t id)
-{
-    return store_addr(id, 1);
-}
+static store_addr_t store_of(uint64_t id) { return store_addr(id, 1); }
 
 /* ---- disks ---- */
 
@@ -155,10 +152,7 @@ void cluster_repeat(struct cluster *c, uint32_t at)
 
 /* ---- the oracle ---- */
 
-static uint64_t entry_hash(const struct entry *e)
-{
-    return hash64(entry_data(e), e->ts * 31 + e->kind) | 1;
-}
+static uint64_t entry_hash(const struct entry *e) { return hash64(entry_data(e), e->ts * 31 + e->kind) | 1; }
 
 static void oracle_entry(struct cluster *c, unsigned node, const struct entry *e)
 {

@@ -112,10 +112,10 @@ struct cluster {
     struct map made;    /* hash of (index, term) → hash of the entry */
     uint64_t committed_term[CLUSTER_LOG_MAX], committed_hash[CLUSTER_LOG_MAX];
     uint64_t committed_in[CLUSTER_LOG_MAX]; /* the term of the first node that knew */
-    uint64_t committed; /* the highest index that any node knew committed */
-    uint64_t acked;     /* … that a client was told of */
-    hlc_t served;       /* the highest time that a lease read was served at */
-    uint64_t served_in; /* … by the leader of this term */
+    uint64_t committed;                     /* the highest index that any node knew committed */
+    uint64_t acked;                         /* … that a client was told of */
+    hlc_t served;                           /* the highest time that a lease read was served at */
+    uint64_t served_in;                     /* … by the leader of this term */
     struct cluster_read reads[64];
     uint32_t read_count;
     uint64_t read_id, reads_done, proposals_done, elections;

@@ -21,10 +21,7 @@ struct plan {
     unsigned crash_one_in, start_one_in; /* milliseconds */
 };
 
-static uint64_t ms(uint64_t n)
-{
-    return n * NS_PER_MS;
-}
+static uint64_t ms(uint64_t n) { return n * NS_PER_MS; }
 
 static void setup(struct cluster *c, uint64_t seed, struct plan *p)
 {

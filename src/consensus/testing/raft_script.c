@@ -24,10 +24,7 @@
 #include "consensus/raft_internal.h"
 #include "consensus/testing/raft_cluster.h"
 
-static uint64_t ms(uint64_t n)
-{
-    return n * NS_PER_MS;
-}
+static uint64_t ms(uint64_t n) { return n * NS_PER_MS; }
 
 struct world {
     struct cluster *c;

@@ -33,10 +33,7 @@ static void end(struct http_caller *c, const char *why_not)
     mem_free(c);
 }
 
-static struct http_caller *caller_of(llhttp_t *p)
-{
-    return CONTAINER_OF(p, struct http_caller, parser);
-}
+static struct http_caller *caller_of(llhttp_t *p) { return CONTAINER_OF(p, struct http_caller, parser); }
 
 static int on_headers_complete(llhttp_t *p)
 {

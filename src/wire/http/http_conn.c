@@ -23,9 +23,9 @@ enum {
     HEAD_MAX = 16 * 1024,      /* request line and headers */
     TARGET_MAX = 8 * 1024,     /* request target */
     NAME_MAX_OF_INTEREST = 20, /* longer header names are none of ours */
-    OUT_MAX = 1024 * 1024, /* queued output above which no further request is read */
-    BODY_STEP = 64 * 1024, /* so much more of a body renews the time to send it */
-    READ_STEP = 4 * 1024,  /* a client that does not read that much of its answer in idle_ns is let go */
+    OUT_MAX = 1024 * 1024,     /* queued output above which no further request is read */
+    BODY_STEP = 64 * 1024,     /* so much more of a body renews the time to send it */
+    READ_STEP = 4 * 1024,      /* a client that does not read that much of its answer in idle_ns is let go */
     KEEP_BUFFER = 64 * 1024,
     DRAIN_BYTES = 1024 * 1024, /* read and thrown away after an error */
 };
@@ -83,10 +83,7 @@ struct http_door {
     struct http_door_stats stats;
 };
 
-static uint64_t now_ns(const struct http_conn *c)
-{
-    return env_now_ns(env_loop_env(c->door->o.loop));
-}
+static uint64_t now_ns(const struct http_conn *c) { return env_now_ns(env_loop_env(c->door->o.loop)); }
 
 /* ---- ends ---- */
 
@@ -161,10 +158,7 @@ static void answer_error(struct http_conn *c, int status, const char *text)
 
 /* ---- the parser's callbacks ---- */
 
-static struct http_conn *conn_of(llhttp_t *p)
-{
-    return CONTAINER_OF(p, struct http_conn, parser);
-}
+static struct http_conn *conn_of(llhttp_t *p) { return CONTAINER_OF(p, struct http_conn, parser); }
 
 static int stop(struct http_conn *c, int status, const char *text)
 {
@@ -528,7 +522,4 @@ void http_answer(struct http_exchange *x, int status, const char *type, struct b
     if (c != NULL && !c->pumping) pump(c, buf_view(&c->in));
 }
 
-void http_door_stats(const struct http_door *d, struct http_door_stats *out)
-{
-    *out = d->stats;
-}
+void http_door_stats(const struct http_door *d, struct http_door_stats *out) { *out = d->stats; }

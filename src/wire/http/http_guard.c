@@ -13,10 +13,7 @@ struct bytes http_host_name(struct bytes a)
     return bytes_of(a.p, end != NULL ? (size_t)(end - a.p) : a.n);
 }
 
-static bool is_digit(uint8_t c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
 
 /* An address can't be made to mean another machine. Only its form counts: digits and dots, or in brackets. */
 static bool is_address(struct bytes authority)

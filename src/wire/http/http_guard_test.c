@@ -9,10 +9,7 @@
 
 #include "wire/http/http_guard.h"
 
-static bool known(void *ctx, struct bytes host)
-{
-    return bytes_equal_nocase(host, "db1.example");
-}
+static bool known(void *ctx, struct bytes host) { return bytes_equal_nocase(host, "db1.example"); }
 
 static struct http_field field(const char *text)
 {

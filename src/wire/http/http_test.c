@@ -66,10 +66,7 @@ static void handle(void *ctx, struct http_exchange *x, const struct http_request
     }
 }
 
-static void left(void *ctx)
-{
-    ((struct bench *)ctx)->left++;
-}
+static void left(void *ctx) { ((struct bench *)ctx)->left++; }
 
 static void on_accept(void *ctx, struct env_stream *s)
 {
@@ -144,18 +141,18 @@ static void test_fields(void **state)
     struct fake_client c;
     struct buf text = {0};
     b->fields = true;
-    buf_printf(&text,
-               "POST /a HTTP/1.1\r\nHost: h:80  \r\nORIGIN:  http://x \r\nContent-Type: text/plain;\tx\r\n"
-               "Sec-Fetch-Site: none\r\nX-Origin: no\r\n\r\n"
-               "GET /b HTTP/1.1\r\nHost: i\r\nOrigin: a\r\nOrigin: b\r\n\r\n"
-               "GET /c HTTP/1.1\r\nHost: ");
+    buf_printf(&text, "POST /a HTTP/1.1\r\nHost: h:80  \r\nORIGIN:  http://x \r\nContent-Type: text/plain;\tx\r\n"
+                      "Sec-Fetch-Site: none\r\nX-Origin: no\r\n\r\n"
+                      "GET /b HTTP/1.1\r\nHost: i\r\nOrigin: a\r\nOrigin: b\r\n\r\n"
+                      "GET /c HTTP/1.1\r\nHost: ");
     for (int i = 0; i < HTTP_FIELD_MAX; i++) buf_put_u8(&text, 'h');
     buf_printf(&text, "\r\nOrigin: ");
     for (int i = 0; i <= HTTP_FIELD_MAX; i++) buf_put_u8(&text, 'o');
     buf_printf(&text, "\r\n\r\n");
     open_with(b, &c, buf_view(&text));
     const char *seen = text_of(&b->seen);
-    assert_non_null(strstr(seen, "POST /a?[]\nhost 1 'h:80'\norigin 1 'http://x'\ntype 1 'text/plain;\tx'\nsite 1 'none'\n"));
+    assert_non_null(
+        strstr(seen, "POST /a?[]\nhost 1 'h:80'\norigin 1 'http://x'\ntype 1 'text/plain;\tx'\nsite 1 'none'\n"));
     assert_non_null(strstr(seen, "GET /b?[]\nhost 1 'i'\norigin 2 'a'\ntype 0 ''\nsite 0 ''\n"));
     assert_non_null(strstr(seen, "hhh'\norigin 2 ''\ntype 0 ''\n"));
     buf_deinit(&text);
@@ -839,7 +836,8 @@ static void test_client_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_request), cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_one_request),
+        cmocka_unit_test(test_fields),
         cmocka_unit_test(test_cut_at_each_byte),
         cmocka_unit_test(test_answers_without_body),
         cmocka_unit_test(test_headers_of_the_handler),

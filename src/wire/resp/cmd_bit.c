@@ -162,14 +162,8 @@ static enum status build_fields(const struct bytes *argv, size_t argc, struct co
     return st;
 }
 
-BUILD(build_bitfield)
-{
-    return build_fields(argv, argc, out, false);
-}
-BUILD(build_bitfield_ro)
-{
-    return build_fields(argv, argc, out, true);
-}
+BUILD(build_bitfield) { return build_fields(argv, argc, out, false); }
+BUILD(build_bitfield_ro) { return build_fields(argv, argc, out, true); }
 
 #define READ  COMMAND_READONLY
 #define WRITE COMMAND_WRITE

@@ -347,10 +347,7 @@ void cmd_client_pause(struct resp_conn *c, const struct bytes *argv, size_t argc
     resp_put_errorf(resp_conn_out(c), "ERR CLIENT PAUSE is not supported");
 }
 
-void cmd_client_unpause(struct resp_conn *c, const struct bytes *argv, size_t argc)
-{
-    resp_put_ok(resp_conn_out(c));
-}
+void cmd_client_unpause(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_ok(resp_conn_out(c)); }
 
 /* Only WAIT blocks a client, and it has a time limit of its own. */
 void cmd_client_unblock(struct resp_conn *c, const struct bytes *argv, size_t argc)

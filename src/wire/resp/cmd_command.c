@@ -4,10 +4,7 @@
 
 #include "wire/resp/cmd_door.h"
 
-static bool is_top(const struct command *command)
-{
-    return strchr(command->name, '|') == NULL;
-}
+static bool is_top(const struct command *command) { return strchr(command->name, '|') == NULL; }
 
 static bool in_array(const struct command *array, const struct command *command)
 {
@@ -49,8 +46,8 @@ static void put_words(struct buf *out, int proto, const struct words *w)
 /* ---- what commands do with their keys, in Redis's words ---- */
 
 enum key_flags { RO = 1, RW = 2, OW = 4, RM = 8, ACCESS = 16, UPDATE = 32, INSERT = 64, DELETE = 128, VARIABLE = 256 };
-static const char *const key_flag_names[] = {"RO",     "RW",     "OW",     "RM",            "access",
-                                             "update", "insert", "delete", "variable_flags"};
+static const char *const key_flag_names[] = {
+    "RO", "RW", "OW", "RM", "access", "update", "insert", "delete", "variable_flags"};
 
 static const struct key_use {
     const char *name;
@@ -379,7 +376,4 @@ void cmd_command_getkeysandflags(struct resp_conn *c, const struct bytes *argv, 
 }
 
 /* COMMAND is a container that also runs alone. */
-void cmd_command(struct resp_conn *c, const struct bytes *argv, size_t argc)
-{
-    put_all(c);
-}
+void cmd_command(struct resp_conn *c, const struct bytes *argv, size_t argc) { put_all(c); }

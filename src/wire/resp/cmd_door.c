@@ -27,10 +27,7 @@ void cmd_ping(struct resp_conn *c, const struct bytes *argv, size_t argc)
     else buf_put(resp_conn_out(c), "+PONG\r\n", 7);
 }
 
-void cmd_echo(struct resp_conn *c, const struct bytes *argv, size_t argc)
-{
-    resp_put_bulk(resp_conn_out(c), argv[1]);
-}
+void cmd_echo(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_bulk(resp_conn_out(c), argv[1]); }
 
 bool resp_name_valid(struct bytes name)
 {
@@ -40,10 +37,7 @@ bool resp_name_valid(struct bytes name)
 }
 
 /* There are no users: the default one needs no password, as in a Redis without configuration. */
-static bool user_known(struct bytes user)
-{
-    return bytes_equal(user, BYTES_LIT("default"));
-}
+static bool user_known(struct bytes user) { return bytes_equal(user, BYTES_LIT("default")); }
 
 #define WRONGPASS "WRONGPASS invalid username-password pair or user is disabled."
 #define BAD_NAME  "ERR Client names cannot contain spaces, newlines or special characters."
@@ -156,10 +150,7 @@ void cmd_readwrite(struct resp_conn *c, const struct bytes *argv, size_t argc)
 }
 
 /* Slots never move half: there is no ASK redirection, so there is nothing to remember. */
-void cmd_asking(struct resp_conn *c, const struct bytes *argv, size_t argc)
-{
-    resp_put_ok(resp_conn_out(c));
-}
+void cmd_asking(struct resp_conn *c, const struct bytes *argv, size_t argc) { resp_put_ok(resp_conn_out(c)); }
 
 void cmd_time(struct resp_conn *c, const struct bytes *argv, size_t argc)
 {

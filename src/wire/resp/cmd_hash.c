@@ -57,18 +57,9 @@ static enum status build_all(const struct bytes *argv, struct command_op *out, u
     return command_is(out, KV_HGETALL, OP_READ);
 }
 
-BUILD(build_hgetall)
-{
-    return build_all(argv, out, KV_HASH_FIELDS | KV_HASH_VALUES);
-}
-BUILD(build_hkeys)
-{
-    return build_all(argv, out, KV_HASH_FIELDS);
-}
-BUILD(build_hvals)
-{
-    return build_all(argv, out, KV_HASH_VALUES);
-}
+BUILD(build_hgetall) { return build_all(argv, out, KV_HASH_FIELDS | KV_HASH_VALUES); }
+BUILD(build_hkeys) { return build_all(argv, out, KV_HASH_FIELDS); }
+BUILD(build_hvals) { return build_all(argv, out, KV_HASH_VALUES); }
 
 BUILD(build_hincrby)
 {

@@ -32,22 +32,10 @@ static enum status build_ttl_as(const struct bytes *argv, struct command_op *out
     return command_is(out, KV_TTL, OP_READ);
 }
 
-BUILD(build_ttl)
-{
-    return build_ttl_as(argv, out, KV_TTL_S);
-}
-BUILD(build_pttl)
-{
-    return build_ttl_as(argv, out, KV_TTL_MS);
-}
-BUILD(build_expiretime)
-{
-    return build_ttl_as(argv, out, KV_TTL_AT_S);
-}
-BUILD(build_pexpiretime)
-{
-    return build_ttl_as(argv, out, KV_TTL_AT_MS);
-}
+BUILD(build_ttl) { return build_ttl_as(argv, out, KV_TTL_S); }
+BUILD(build_pttl) { return build_ttl_as(argv, out, KV_TTL_MS); }
+BUILD(build_expiretime) { return build_ttl_as(argv, out, KV_TTL_AT_S); }
+BUILD(build_pexpiretime) { return build_ttl_as(argv, out, KV_TTL_AT_MS); }
 
 static enum status expire_flags(const struct bytes *argv, size_t argc, struct command_op *out, uint8_t *flags)
 {
@@ -80,22 +68,10 @@ static enum status build_expire_as(const struct bytes *argv, size_t argc, struct
     return command_is(out, KV_EXPIRE, 0);
 }
 
-BUILD(build_expire)
-{
-    return build_expire_as(argv, argc, out, KV_WHEN_RELATIVE, 1000, "expire");
-}
-BUILD(build_pexpire)
-{
-    return build_expire_as(argv, argc, out, KV_WHEN_RELATIVE, 1, "pexpire");
-}
-BUILD(build_expireat)
-{
-    return build_expire_as(argv, argc, out, KV_WHEN_ABSOLUTE, 1000, "expireat");
-}
-BUILD(build_pexpireat)
-{
-    return build_expire_as(argv, argc, out, KV_WHEN_ABSOLUTE, 1, "pexpireat");
-}
+BUILD(build_expire) { return build_expire_as(argv, argc, out, KV_WHEN_RELATIVE, 1000, "expire"); }
+BUILD(build_pexpire) { return build_expire_as(argv, argc, out, KV_WHEN_RELATIVE, 1, "pexpire"); }
+BUILD(build_expireat) { return build_expire_as(argv, argc, out, KV_WHEN_ABSOLUTE, 1000, "expireat"); }
+BUILD(build_pexpireat) { return build_expire_as(argv, argc, out, KV_WHEN_ABSOLUTE, 1, "pexpireat"); }
 
 BUILD(build_rename)
 {
@@ -136,22 +112,10 @@ static enum status build_object_as(const struct bytes *argv, struct command_op *
     return command_is(out, KV_OBJECT, OP_READ);
 }
 
-BUILD(build_object_encoding)
-{
-    return build_object_as(argv, out, KV_OBJECT_ENCODING);
-}
-BUILD(build_object_refcount)
-{
-    return build_object_as(argv, out, KV_OBJECT_REFCOUNT);
-}
-BUILD(build_object_idletime)
-{
-    return build_object_as(argv, out, KV_OBJECT_IDLETIME);
-}
-BUILD(build_object_freq)
-{
-    return build_object_as(argv, out, KV_OBJECT_FREQ);
-}
+BUILD(build_object_encoding) { return build_object_as(argv, out, KV_OBJECT_ENCODING); }
+BUILD(build_object_refcount) { return build_object_as(argv, out, KV_OBJECT_REFCOUNT); }
+BUILD(build_object_idletime) { return build_object_as(argv, out, KV_OBJECT_IDLETIME); }
+BUILD(build_object_freq) { return build_object_as(argv, out, KV_OBJECT_FREQ); }
 
 static enum status build_sort_as(const struct bytes *argv, size_t argc, struct command_op *out, bool read_only)
 {
@@ -187,14 +151,8 @@ static enum status build_sort_as(const struct bytes *argv, size_t argc, struct c
     return command_is(out, KV_SORT_STORE, 0);
 }
 
-BUILD(build_sort)
-{
-    return build_sort_as(argv, argc, out, false);
-}
-BUILD(build_sort_ro)
-{
-    return build_sort_as(argv, argc, out, true);
-}
+BUILD(build_sort) { return build_sort_as(argv, argc, out, false); }
+BUILD(build_sort_ro) { return build_sort_as(argv, argc, out, true); }
 
 BUILD(build_scan)
 {
@@ -207,10 +165,7 @@ BUILD(build_scan)
     return command_is(out, KV_SCAN, OP_READ);
 }
 
-BUILD(build_dbsize)
-{
-    return command_is(out, KV_DBSIZE, OP_READ);
-}
+BUILD(build_dbsize) { return command_is(out, KV_DBSIZE, OP_READ); }
 
 BUILD(build_randomkey)
 {

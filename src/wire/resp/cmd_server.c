@@ -97,10 +97,7 @@ void cmd_info(struct resp_conn *c, const struct bytes *argv, size_t argc)
 
 /* ---- CONFIG ---- */
 
-static uint8_t lower(uint8_t ch)
-{
-    return ch >= 'A' && ch <= 'Z' ? (uint8_t)(ch + 32) : ch;
-}
+static uint8_t lower(uint8_t ch) { return ch >= 'A' && ch <= 'Z' ? (uint8_t)(ch + 32) : ch; }
 
 /* Matches the class after '[' at *at; moves *at to its last byte. */
 static bool glob_class(struct bytes pattern, size_t *at, uint8_t ch)

@@ -124,14 +124,8 @@ static enum status build_set_for(const struct bytes *argv, struct command_op *ou
     return command_is(out, KV_SET, 0);
 }
 
-BUILD(build_setex)
-{
-    return build_set_for(argv, out, 1000, "setex");
-}
-BUILD(build_psetex)
-{
-    return build_set_for(argv, out, 1, "psetex");
-}
+BUILD(build_setex) { return build_set_for(argv, out, 1000, "setex"); }
+BUILD(build_psetex) { return build_set_for(argv, out, 1, "psetex"); }
 
 BUILD(build_append)
 {
@@ -162,14 +156,8 @@ static enum status build_incr_of(struct bytes key, int64_t delta, struct command
     return command_is(out, KV_INCR, 0);
 }
 
-BUILD(build_incr)
-{
-    return build_incr_of(argv[1], 1, out);
-}
-BUILD(build_decr)
-{
-    return build_incr_of(argv[1], -1, out);
-}
+BUILD(build_incr) { return build_incr_of(argv[1], 1, out); }
+BUILD(build_decr) { return build_incr_of(argv[1], -1, out); }
 
 BUILD(build_incrby)
 {
@@ -208,14 +196,8 @@ static enum status build_pairs(const struct bytes *argv, size_t argc, struct com
     return command_is(out, opcode, 0);
 }
 
-BUILD(build_mset)
-{
-    return build_pairs(argv, argc, out, KV_MSET, "mset");
-}
-BUILD(build_msetnx)
-{
-    return build_pairs(argv, argc, out, KV_MSETNX, "msetnx");
-}
+BUILD(build_mset) { return build_pairs(argv, argc, out, KV_MSET, "mset"); }
+BUILD(build_msetnx) { return build_pairs(argv, argc, out, KV_MSETNX, "msetnx"); }
 
 BUILD(build_lcs)
 {

@@ -30,10 +30,7 @@ static inline enum status command_is(struct command_op *out, uint16_t opcode, ui
 
 /* A 64-bit number, as Redis's getLongLongFromObjectOrReply. */
 enum status command_i64(struct command_op *out, struct bytes arg, int64_t *value);
-static inline bool command_word(struct bytes arg, const char *lower)
-{
-    return bytes_equal_nocase(arg, lower);
-}
+static inline bool command_word(struct bytes arg, const char *lower) { return bytes_equal_nocase(arg, lower); }
 
 /* Is it a number for INCRBYFLOAT? */
 bool command_float_valid(struct bytes arg, bool *out_infinite);

@@ -58,22 +58,10 @@ static void run_file(const char *name)
     buf_deinit(&want);
 }
 
-static void test_strings(void **state)
-{
-    run_file("strings");
-}
-static void test_bits(void **state)
-{
-    run_file("bits");
-}
-static void test_keys(void **state)
-{
-    run_file("keys");
-}
-static void test_hashes(void **state)
-{
-    run_file("hashes");
-}
+static void test_strings(void **state) { run_file("strings"); }
+static void test_bits(void **state) { run_file("bits"); }
+static void test_keys(void **state) { run_file("keys"); }
+static void test_hashes(void **state) { run_file("hashes"); }
 
 int main(void)
 {

@@ -122,10 +122,7 @@ static inline void word_absolute(struct data_command *c, struct rng *r, int64_t 
     word_i64(c, times[rng_below(r, ARRAY_COUNT(times))] / unit_ms);
 }
 
-static inline int64_t some_relative(struct rng *r)
-{
-    return 100000 * (1 + (int64_t)rng_below(r, 50));
-}
+static inline int64_t some_relative(struct rng *r) { return 100000 * (1 + (int64_t)rng_below(r, 50)); }
 
 static inline void random_set(struct data_command *c, struct rng *r)
 {

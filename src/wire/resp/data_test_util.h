@@ -23,10 +23,7 @@ static inline void data_init(struct data *d, uint64_t now_ms)
     rng_init(&d->random, 1);
 }
 
-static inline void data_deinit(struct data *d)
-{
-    memory_view_deinit(&d->view);
-}
+static inline void data_deinit(struct data *d) { memory_view_deinit(&d->view); }
 
 /* An op as the gate would send it. */
 static inline enum status data_op(struct data *d, uint16_t opcode, uint8_t flags, struct bytes body, struct buf *result)

@@ -342,7 +342,8 @@ static void cover(const struct data_line *l, struct bytes theirs)
     uint8_t *seen = &covered[number_of(c)];
     const char wrong_type[] = "-WRONGTYPE", arity[] = "-ERR wrong number";
     if (theirs.p[0] != '-') *seen |= COVERED_SUCCESS;
-    else if (theirs.n > strlen(wrong_type) && memcmp(theirs.p, wrong_type, strlen(wrong_type)) == 0) *seen |= COVERED_WRONG_TYPE;
+    else if (theirs.n > strlen(wrong_type) && memcmp(theirs.p, wrong_type, strlen(wrong_type)) == 0)
+        *seen |= COVERED_WRONG_TYPE;
     else if (theirs.n < strlen(arity) || memcmp(theirs.p, arity, strlen(arity)) != 0) *seen |= COVERED_BAD_ARGUMENT;
 }
 
@@ -357,15 +358,77 @@ static bool any_of(const char *name, const char *const *names)
  * any of its arguments can be bad. Wrong numbers of arguments: redis_door_compare_test. */
 static void test_scripts_cover_all(void **state)
 {
-    static const char *const every_type[] = {"copy", "del", "exists", "expire", "expireat", "expiretime", "object|encoding",
-        "object|freq", "object|idletime", "object|refcount", "persist", "pexpire", "pexpireat", "pexpiretime", "pttl", "rename",
-        "renamenx", "touch", "ttl", "type", "unlink", "set", "setex", "psetex", "setnx", "mset", "msetnx", "mget",
-        "lcs" /* it has an error of its own for that */, NULL};
-    static const char *const no_options[] = {"del", "exists", "touch", "unlink", "get", "getdel", "getset", "strlen", "append",
-        "setnx", "mget", "mset", "msetnx", "persist", "ttl", "pttl", "expiretime", "pexpiretime", "type", "object|encoding",
-        "object|freq", "object|refcount", "object|idletime", "hdel", "hexists", "hget", "hgetall", "hkeys", "hlen", "hmget", "hmset", "hset",
-        "hsetnx", "hstrlen", "hvals", "keys", "dbsize", "randomkey", NULL};
-    static const char *const elsewhere[] = {"flushall", "flushdb", "dbsize", "keys", "randomkey", "scan", NULL}; /* as above */
+    static const char *const every_type[] = {"copy",
+                                             "del",
+                                             "exists",
+                                             "expire",
+                                             "expireat",
+                                             "expiretime",
+                                             "object|encoding",
+                                             "object|freq",
+                                             "object|idletime",
+                                             "object|refcount",
+                                             "persist",
+                                             "pexpire",
+                                             "pexpireat",
+                                             "pexpiretime",
+                                             "pttl",
+                                             "rename",
+                                             "renamenx",
+                                             "touch",
+                                             "ttl",
+                                             "type",
+                                             "unlink",
+                                             "set",
+                                             "setex",
+                                             "psetex",
+                                             "setnx",
+                                             "mset",
+                                             "msetnx",
+                                             "mget",
+                                             "lcs" /* it has an error of its own for that */,
+                                             NULL};
+    static const char *const no_options[] = {"del",
+                                             "exists",
+                                             "touch",
+                                             "unlink",
+                                             "get",
+                                             "getdel",
+                                             "getset",
+                                             "strlen",
+                                             "append",
+                                             "setnx",
+                                             "mget",
+                                             "mset",
+                                             "msetnx",
+                                             "persist",
+                                             "ttl",
+                                             "pttl",
+                                             "expiretime",
+                                             "pexpiretime",
+                                             "type",
+                                             "object|encoding",
+                                             "object|freq",
+                                             "object|refcount",
+                                             "object|idletime",
+                                             "hdel",
+                                             "hexists",
+                                             "hget",
+                                             "hgetall",
+                                             "hkeys",
+                                             "hlen",
+                                             "hmget",
+                                             "hmset",
+                                             "hset",
+                                             "hsetnx",
+                                             "hstrlen",
+                                             "hvals",
+                                             "keys",
+                                             "dbsize",
+                                             "randomkey",
+                                             NULL};
+    static const char *const elsewhere[] = {"flushall",  "flushdb", "dbsize", "keys",
+                                            "randomkey", "scan",    NULL}; /* as above */
     const struct command *c;
     size_t missing = 0;
     if (redis.fd < 0) skip();
@@ -451,7 +514,8 @@ static void test_resp3(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scripts_resp2), cmocka_unit_test(test_scripts_resp3), cmocka_unit_test(test_scripts_cover_all),
-                                       cmocka_unit_test(test_resp2), cmocka_unit_test(test_resp3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scripts_resp2), cmocka_unit_test(test_scripts_resp3),
+                                       cmocka_unit_test(test_scripts_cover_all), cmocka_unit_test(test_resp2),
+                                       cmocka_unit_test(test_resp3)};
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

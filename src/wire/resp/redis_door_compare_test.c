@@ -266,14 +266,8 @@ static void compare_script(const char *name, const char *hello)
     assert_int_equal(differ, 0);
 }
 
-static void test_script_resp2(void **state)
-{
-    compare_script("commands", "2");
-}
-static void test_script_resp3(void **state)
-{
-    compare_script("commands", "3");
-}
+static void test_script_resp2(void **state) { compare_script("commands", "2"); }
+static void test_script_resp3(void **state) { compare_script("commands", "3"); }
 
 /* Against a server in cluster mode that has all slots. */
 static int cluster_setup(void **state)
@@ -294,14 +288,8 @@ static int cluster_setup(void **state)
     return 0;
 }
 
-static void test_cluster_resp2(void **state)
-{
-    compare_script("cluster", "2");
-}
-static void test_cluster_resp3(void **state)
-{
-    compare_script("cluster", "3");
-}
+static void test_cluster_resp2(void **state) { compare_script("cluster", "2"); }
+static void test_cluster_resp3(void **state) { compare_script("cluster", "3"); }
 
 /* ---- wrong numbers of arguments, of every command ---- */
 

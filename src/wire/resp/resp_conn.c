@@ -105,10 +105,7 @@ static void pending_grow(struct resp_conn *c, struct resp_cmd *cmd)
     cmd->bytes = bytes;
 }
 
-bool resp_conn_quiet(const struct resp_conn *c)
-{
-    return c->pending_count == 0;
-}
+bool resp_conn_quiet(const struct resp_conn *c) { return c->pending_count == 0; }
 
 static void out_prepare(struct resp_conn *c)
 {
@@ -116,10 +113,7 @@ static void out_prepare(struct resp_conn *c)
     if (c->out.p == NULL && d->spare_count != 0) c->out = d->spares[--d->spare_count];
 }
 
-static bool silent(const struct resp_conn *c)
-{
-    return c->reply_off || c->reply_skip;
-}
+static bool silent(const struct resp_conn *c) { return c->reply_off || c->reply_skip; }
 
 struct buf *resp_conn_out(struct resp_conn *c)
 {
@@ -164,10 +158,7 @@ static void advance(struct resp_conn *c)
 
 /* ---- slots ---- */
 
-static unsigned bucket_of(uint16_t slot)
-{
-    return (slot * 40503u >> 4) % SLOT_BUCKETS;
-}
+static unsigned bucket_of(uint16_t slot) { return (slot * 40503u >> 4) % SLOT_BUCKETS; }
 
 static bool slot_free(const struct resp_conn *c, uint16_t slot, bool write)
 {
@@ -215,10 +206,7 @@ static struct resp_cmd *bucket_pop(struct slot_bucket *b)
     return cmd;
 }
 
-static bool may_group(const struct resp_cmd *cmd)
-{
-    return cmd->write && !(cmd->request.op_flags & OP_EVALUATE);
-}
+static bool may_group(const struct resp_cmd *cmd) { return cmd->write && !(cmd->request.op_flags & OP_EVALUATE); }
 
 /* Writes of one slot that wait behind one another go as one MULTI op: executing a connection's consecutive commands at
  * one place of the log is one of the orders it allows, and a pipeline on one key costs two rounds, not one a command.
@@ -561,10 +549,7 @@ static bool execute(struct resp_conn *c, const struct bytes *argv, size_t argc)
 
 /* ---- input ---- */
 
-static size_t unsent(const struct resp_conn *c)
-{
-    return c->out.n + env_stream_queued(c->stream);
-}
+static size_t unsent(const struct resp_conn *c) { return c->out.n + env_stream_queued(c->stream); }
 
 /* May the next command begin? */
 static bool may_execute(const struct resp_conn *c)
@@ -732,10 +717,7 @@ static void conn_turn(struct env_task *task)
         resp_conn_wake(c);
 }
 
-static void on_drained(struct env_stream *s, void *ctx)
-{
-    resp_conn_wake(ctx);
-}
+static void on_drained(struct env_stream *s, void *ctx) { resp_conn_wake(ctx); }
 
 static void on_closed(struct env_stream *s, void *ctx, enum status st, const char *text)
 {
@@ -796,7 +778,7 @@ void resp_conn_set_text(char **field, struct bytes text)
 struct resp_conn *resp_conn_new(struct resp_door *d, struct env_stream *s, struct bytes first)
 {
     static const struct env_stream_events events = {.data = on_data, .drained = on_drained, .closed = on_closed};
-    const char *refusal = d->stopping                              ? "-UNAVAILABLE not executed: this node is shutting down\r\n"
+    const char *refusal = d->stopping ? "-UNAVAILABLE not executed: this node is shutting down\r\n"
                           : d->conn_count >= d->config.clients_max ? "-ERR max number of clients reached\r\n"
                                                                    : NULL;
     if (refusal != NULL) {

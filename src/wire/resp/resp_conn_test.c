@@ -32,10 +32,7 @@ static void bed_init(struct bed *b, unsigned partitions)
     b->door = NULL;
 }
 
-static void bed_open(struct bed *b)
-{
-    b->door = resp_door_new(&b->config);
-}
+static void bed_open(struct bed *b) { b->door = resp_door_new(&b->config); }
 
 static void bed_close(struct bed *b)
 {
@@ -55,14 +52,8 @@ static struct fake_stream *client_new(struct bed *b)
     return s;
 }
 
-static struct resp_conn *conn_of(struct fake_stream *s)
-{
-    return s->ctx;
-}
-static void say(struct fake_stream *s, const char *text)
-{
-    fake_receive(s, bytes_str(text));
-}
+static struct resp_conn *conn_of(struct fake_stream *s) { return s->ctx; }
+static void say(struct fake_stream *s, const char *text) { fake_receive(s, bytes_str(text)); }
 
 /* What came back since the last look. */
 static void assert_said(struct fake_stream *s, const char *expected)
@@ -1216,7 +1207,8 @@ static void test_client_commands_see_all_shards(void **state)
 
     struct fake_stream *w = client_new(&b);
     ask(w, "multi\r\nclient list\r\nexec\r\n",
-        "+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous errors.\r\n");
+        "+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous "
+        "errors.\r\n");
     resp_door_free(doors.all[1]);
     bed_close(&b);
     struct fake_stream *all[] = {s, t, u, v, w};

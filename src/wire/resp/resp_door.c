@@ -113,15 +113,6 @@ void resp_door_clear_scratch(struct resp_door *d)
     buf_clear(&d->scratch);
 }
 
-size_t resp_door_clients(const struct resp_door *d)
-{
-    return d->conn_count;
-}
-size_t resp_door_busy(const struct resp_door *d)
-{
-    return d->cmds_out + d->parts_out;
-}
-void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out)
-{
-    *out = d->stats;
-}
+size_t resp_door_clients(const struct resp_door *d) { return d->conn_count; }
+size_t resp_door_busy(const struct resp_door *d) { return d->cmds_out + d->parts_out; }
+void resp_door_stats(const struct resp_door *d, struct resp_door_stats *out) { *out = d->stats; }

@@ -494,10 +494,7 @@ static void wait_reply(struct resp_job *j, struct buf *out, int proto)
     resp_put_int(out, w->least);
 }
 
-static void wait_free(struct resp_job *j)
-{
-    mem_free(j);
-}
+static void wait_free(struct resp_job *j) { mem_free(j); }
 
 void resp_job_wait(struct resp_conn *c, const struct command *command, uint64_t replicas, uint64_t timeout_ms)
 {

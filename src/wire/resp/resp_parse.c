@@ -124,10 +124,7 @@ static enum resp_parsed array_step(struct resp_parser *p, struct bytes in)
     return RESP_COMMAND;
 }
 
-static bool blank(uint8_t c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
+static bool blank(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 static int hex_digit(uint8_t c)
 {

@@ -30,14 +30,8 @@ static void typed(struct buf *out, char type, struct bytes s)
     p[s.n + 1] = '\n';
 }
 
-void resp_put_simple(struct buf *out, const char *text)
-{
-    typed(out, '+', bytes_str(text));
-}
-void resp_put_ok(struct buf *out)
-{
-    buf_put(out, "+OK\r\n", 5);
-}
+void resp_put_simple(struct buf *out, const char *text) { typed(out, '+', bytes_str(text)); }
+void resp_put_ok(struct buf *out) { buf_put(out, "+OK\r\n", 5); }
 
 void resp_put_error(struct buf *out, struct bytes text)
 {
@@ -59,10 +53,7 @@ void resp_put_errorf(struct buf *out, const char *fmt, ...)
     resp_put_error(out, bytes_of(text, MIN((size_t)n, sizeof text - 1)));
 }
 
-void resp_put_int(struct buf *out, int64_t v)
-{
-    head(out, ':', v);
-}
+void resp_put_int(struct buf *out, int64_t v) { head(out, ':', v); }
 
 void resp_put_bulk(struct buf *out, struct bytes s)
 {
@@ -75,10 +66,7 @@ void resp_put_bulk(struct buf *out, struct bytes s)
     out->n += s.n + 2;
 }
 
-void resp_put_bulk_str(struct buf *out, const char *s)
-{
-    resp_put_bulk(out, bytes_str(s));
-}
+void resp_put_bulk_str(struct buf *out, const char *s) { resp_put_bulk(out, bytes_str(s)); }
 
 void resp_put_nil(struct buf *out, int proto)
 {
@@ -92,10 +80,7 @@ void resp_put_nil_array(struct buf *out, int proto)
     else buf_put(out, "*-1\r\n", 5);
 }
 
-void resp_put_array(struct buf *out, uint64_t count)
-{
-    head(out, '*', (int64_t)count);
-}
+void resp_put_array(struct buf *out, uint64_t count) { head(out, '*', (int64_t)count); }
 
 void resp_put_map(struct buf *out, int proto, uint64_t pairs)
 {
@@ -103,10 +88,7 @@ void resp_put_map(struct buf *out, int proto, uint64_t pairs)
     else head(out, '*', (int64_t)(2 * pairs));
 }
 
-void resp_put_set(struct buf *out, int proto, uint64_t count)
-{
-    head(out, proto >= 3 ? '~' : '*', (int64_t)count);
-}
+void resp_put_set(struct buf *out, int proto, uint64_t count) { head(out, proto >= 3 ? '~' : '*', (int64_t)count); }
 
 void resp_put_verbatim(struct buf *out, int proto, struct bytes text)
 {
@@ -149,11 +131,15 @@ static void put_one(struct buf *out, int proto, const struct result *r)
     case 'X':
         resp_put_errorf(out, "UNAVAILABLE not executed: blocked by transaction %llu", (unsigned long long)r->count);
         break;
-    case 'W': resp_put_errorf(out, "UNKNOWN the outcome of this write is not kept any more"); break; /* the gate's affair */
+    case 'W':
+        resp_put_errorf(out, "UNKNOWN the outcome of this write is not kept any more");
+        break; /* the gate's affair */
     case 'V': resp_put_errorf(out, "UNAVAILABLE not executed: the keys changed while it was evaluated"); break;
-    case 'Z': resp_put_errorf(out, 
+    case 'Z':
+        resp_put_errorf(out,
                         "EXECUTED the command was executed, once, but what it answered was not kept for a retry: read "
-                        "the key to learn it"); break;
+                        "the key to learn it");
+        break;
     default: ASSERT(!"result_next returns no other tag");
     }
 }

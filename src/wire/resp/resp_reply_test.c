@@ -10,8 +10,8 @@
 #include "model/result.h"
 #include "wire/resp/resp_reply.h"
 
-#define EXECUTED                                                                                                       \
-    "-EXECUTED the command was executed, once, but what it answered was not kept for a retry: read the key to learn "  \
+#define EXECUTED                                                                                                      \
+    "-EXECUTED the command was executed, once, but what it answered was not kept for a retry: read the key to learn " \
     "it\r\n"
 
 /* Every kind of result, as an encoding and in both protocols. */

@@ -56,14 +56,8 @@ void resp_watch_drop(struct resp_conn *c)
     buf_deinit(&c->watch_keys);
 }
 
-size_t resp_txn_count(const struct resp_conn *c)
-{
-    return c->txn->count;
-}
-void resp_txn_spoil(struct resp_conn *c)
-{
-    c->txn->spoiled = true;
-}
+size_t resp_txn_count(const struct resp_conn *c) { return c->txn->count; }
+void resp_txn_spoil(struct resp_conn *c) { c->txn->spoiled = true; }
 
 bool resp_txn_queues(const struct command *command)
 {
