@@ -26,8 +26,7 @@ static const struct cli_command commands[] = {
      "A node that is removed first hands its copies over. It must be up, or others must hold all that it held.",
      node_main, node_help},
     {"table", "retention TIME  [--address HOST:PORT]", "sets how long what was overwritten or deleted is kept",
-     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was "
-     "there "
+     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was there "
      "before.",
      table_main, table_help},
     {"checkpoint", "[list]  [--address HOST:PORT]", "makes a copy of a node's stores on its disk, or lists them",
