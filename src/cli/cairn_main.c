@@ -7,6 +7,11 @@
 #include "node/settings.h"
 #include "sim/command.h"
 
+/* Read by jemalloc when the process starts; MALLOC_CONF in the environment goes before it. What a store frees it wants again
+ * a moment later (a memtable, a batch), and giving pages back makes every other processor of the process drop its
+ * translations: it is done late, and by a thread that nobody waits for. */
+const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:30000";
+
 static int help_main(int argc, char **argv);
 
 /* Every command is one row here. */
