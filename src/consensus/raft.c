@@ -372,7 +372,7 @@ void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool
     if (r->promise.leader != 0 && r->promise.store == store && raft_vote_bound(r, r->id))
         return; /* it is back already */
     r->leader_heard_ns = 0;
-    r->election_ns = urgent ? now_ns : now_ns + raft_random_below(r, raft_election_timeout(r));
+    r->election_ns = now_ns + (urgent ? raft_vote_turn_ns(r, store) : raft_random_below(r, raft_election_timeout(r)));
     raft_check(r);
 }
 

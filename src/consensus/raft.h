@@ -231,7 +231,7 @@ void raft_tick(struct raft *r, uint64_t now_ns);
  * call of the others, and with raft_ready. */
 uint64_t raft_deadline(const struct raft *r);
 /* Our store stopped supporting that store, or it came back: a follower of a leader there must reconsider. `urgent`: requests
- * are waiting, so campaign without the random wait. */
+ * are waiting, so campaign without the random wait, each voter in its turn. */
 void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool urgent);
 /* The other store's support of ours began, ended or changed its epoch (liveness_changes): a leader asks for fortification
  * again, or starts the clock of check-quorum. */

@@ -211,6 +211,8 @@ void raft_peers_sync(struct raft *r);
 static inline unsigned raft_quorum_of(unsigned voters) { return voters / 2 + 1; }
 
 /* ---- raft_vote.c ---- */
+uint64_t raft_vote_turn_ns(const struct raft *r,
+                           store_addr_t lost);        /* how long to wait before campaigning in its place */
 uint64_t raft_election_timeout(const struct raft *r); /* at least limits.election_ns; more while syncs are slow */
 void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns);
 bool raft_vote_bound(const struct raft *r, uint64_t candidate); /* a promise forbids to help this candidate */
