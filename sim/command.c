@@ -250,6 +250,8 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
                         profile != PROFILE_CLOCKS;
     const char *violation = (o->beyond ? run_beyond : run_cluster)(w, o, clocks_right, cluster, clients, &h,
                                                                    &t->histories);
+    if (violation != NULL && sim_cluster_finding(cluster) != NULL)
+        violation = sim_cluster_finding(cluster); /* the cause, most likely */
     if (!traced && violation == NULL)
         violation = "the group did not come to rest on three nodes, so that there is no trace";
     if (cluster_options.trace != NULL) {
