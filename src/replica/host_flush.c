@@ -93,6 +93,14 @@ static void flush_done(struct env_job *job)
     flush_free(f);
 }
 
+/* Can a flush make any of its log superfluous? A quiet replica's is already. */
+static bool has_news(const struct replica *r)
+{
+    struct raft_view view;
+    raft_view(r->raft, &view);
+    return r->durable_applied < r->applied || view.first_index <= r->applied;
+}
+
 static void start_flush(struct host *h)
 {
     if (h->flushing || h->failed) return;
@@ -101,7 +109,7 @@ static void start_flush(struct host *h)
     f->host = h;
     f->replicas = mem_alloc((h->replicas.count + 1) * sizeof *f->replicas);
     for (size_t i = 0; host_each_replica(h, &i, &r);)
-        f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
+        if (has_news(r)) f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
     f->job = (struct env_job){.run = flush_run, .done = flush_done};
     f->status = ST_STOPPED;
     h->flushing = true;

@@ -54,12 +54,19 @@ void rebuild_load(struct replica *r, struct bytes text)
     r->stopped = r->fenced = true;
 }
 
+bool rebuild_waits(const struct replica *r)
+{
+    struct raft_view view;
+    if (!r->fenced || r->receive != NULL) return false;
+    raft_view(r->raft, &view);
+    return view.leader != 0 && view.leader != r->replica_id;
+}
+
 void rebuild_tick(struct replica *r, uint64_t now)
 {
     struct raft_view view;
-    if (!r->fenced || now < r->rebuild_at_ns || r->receive != NULL) return;
+    if (!rebuild_waits(r) || now < r->rebuild_at_ns) return;
     raft_view(r->raft, &view);
-    if (view.leader == 0 || view.leader == r->replica_id) return;
     bool wants = r->rebuilds < REBUILDS_MAX ||
                  now >= r->rebuild_ask_ns; /* seldom, but without end: its log can't be cut meanwhile */
     r->rebuild_at_ns = now + (r->rebuilds < REBUILDS_MAX ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS)

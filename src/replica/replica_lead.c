@@ -25,6 +25,7 @@ enum status replica_submit(struct replica *r, struct replica_request *q)
 {
     struct host *h = r->host;
     if (h->failed || r->stopped || r->dropped || h->closing) return ST_STOPPED;
+    r->asked_ns = host_now(h);
     if (!replica_leads(r)) return ST_NOT_LEADER;
     struct raft_view view;
     raft_view(r->raft, &view);
@@ -146,9 +147,9 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
 
 static void hold_back(struct replica *r, bool held)
 {
-    if (r->held_back == held) return;
-    r->held_back = held;
-    r->host->held_back += held ? 1 : -1u;
+    if (link_linked(&r->held) == held) return;
+    if (held) list_push_back(&r->host->held, &r->held);
+    else link_remove(&r->held);
 }
 
 static bool propose_batch(struct replica *r)
@@ -165,7 +166,7 @@ static bool propose_batch(struct replica *r)
         /* A wall clock that runs ahead gives way to the limit; a limit that is behind what was used holds writes back. */
         first = MAX(h->clock.last + 1, r->last_ts + 1);
         hold_back(r, first + r->batch_timestamps > limit);
-        if (r->held_back) return false;
+        if (link_linked(&r->held)) return false;
     }
     buf_put_varint(&data, r->batch_count);
     buf_put_bytes(&data, buf_view(&r->batch));
