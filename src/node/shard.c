@@ -8,8 +8,9 @@
 #include "table/place.h"
 
 #define TICK_NS    (50 * NS_PER_MS)
-#define REPEAT_MAX 1024u /* leaders said again a second */
-#define STEER_MAX  64u   /* leaders looked at in a tick although nothing is known of them */
+#define QUIET_NS   (200 * NS_PER_MS) /* between ticks while there is nothing to do */
+#define REPEAT_MAX 1024u             /* leaders said again a second */
+#define STEER_MAX  64u               /* leaders looked at in a tick although nothing is known of them */
 
 struct replica *shard_replica(struct shard *s, uint64_t partition_id)
 {
@@ -157,6 +158,15 @@ static void tell_led(struct shard *s, struct replica *r, const struct replica_in
         else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
 }
 
+/* Its leader, if it is here, is looked at with the next tick, which is soon. */
+static void steer_soon(struct shard *s, uint64_t partition_id)
+{
+    map_set(&s->steer, partition_id, s);
+    if (!s->quiet) return;
+    s->quiet = false;
+    env_timer_start(&s->tick, TICK_NS);
+}
+
 static void on_replica_changed(void *ctx, struct replica *r)
 {
     struct shard *s = ctx;
@@ -165,7 +175,7 @@ static void on_replica_changed(void *ctx, struct replica *r)
     replica_info(r, &info);
     tell_led(s, r, &info);
     if (info.partition_id == PARTITION_META && n->control != NULL) control_meta_changed(n->control);
-    map_set(&s->steer, info.partition_id, s);
+    steer_soon(s, info.partition_id);
 }
 
 /* Says again who leads, some replicas at a time: what a gate has been made to believe otherwise meanwhile, or a control that
@@ -354,7 +364,7 @@ static void mark_changed(struct shard *s, const struct catalog *old, const struc
 {
     uint64_t since = old != NULL ? old->epoch : 0;
     for (size_t i = 0; i < c->partition_count; i++)
-        if (c->partitions[i].epoch > since) map_set(&s->steer, c->partitions[i].id, s);
+        if (c->partitions[i].epoch > since) steer_soon(s, c->partitions[i].id);
 }
 
 void shard_set_catalog(struct shard *s, void *arg)
@@ -505,7 +515,8 @@ static void on_tick(struct env_timer *timer)
         tell_stats(s);
         if (s->opened && !s->node->stopping) repeat_leaders(s);
     }
-    env_timer_start(&s->tick, TICK_NS);
+    s->quiet = s->reconciled && s->steer.count == 0 && s->steered_at == 0;
+    env_timer_start(&s->tick, s->quiet ? QUIET_NS : TICK_NS);
 }
 
 /* ---- making and ending ---- */
