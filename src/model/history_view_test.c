@@ -64,7 +64,16 @@ static struct bytes tag_key(struct past *p, char out[16])
 
 static struct bytes some_field(struct past *p, char out[16])
 {
-    return bytes_of(out, (size_t)snprintf(out, 16, "f%d", (int)rng_below(&p->rng, FIELDS)));
+    /* Some begin others, and what comes behind that looks like a time before, within or after those of the test. */
+    static const char tails[][3] = {"\0\0", "\0\3", "\0\4", "\1\0", "\xff"};
+    size_t n = (size_t)snprintf(out, 16, "f%d", (int)rng_below(&p->rng, FIELDS));
+    if (rng_chance(&p->rng, 3)) return bytes_of(out, n);
+    uint8_t stamp[8];
+    size_t tail = 1 + rng_below(&p->rng, 8);
+    put_be64(stamp, p->b.ts - rng_below(&p->rng, hlc_from_ms(2000)));
+    if (rng_chance(&p->rng, 2)) memcpy(stamp, tails[rng_below(&p->rng, ARRAY_COUNT(tails))], 2);
+    memcpy(out + n, stamp, tail);
+    return bytes_of(out, n + tail);
 }
 
 static void run(struct past *p, uint16_t opcode)
@@ -250,9 +259,10 @@ static void read_at(struct past *p, hlc_t ts, uint16_t opcode)
     buf_clear(&p->expected);
     buf_clear(&p->got);
     assert_int_equal(op_run(&op, &then, &p->expected), ST_OK);
-    history_reader_init(&reader, &live, ts);
+    history_reader_init(&reader, &live, ts, p->b.ts);
     enum status st;
     p->b.m.not_ready_run = 0;
+    reader.rows_max = 2 + rng_below(&p->rng, 4);
     while ((st = op_run(&op, &reader.view, &p->got)) == ST_NOT_READY) continue;
     history_reader_deinit(&reader);
     assert_int_equal(st, ST_OK);
@@ -376,8 +386,120 @@ static void reads_of_the_past_answer_what_was_there(void **state)
     for (uint64_t seed = 1; seed <= 12; seed++) run_seed(seed);
 }
 
+/* A view that counts the rows that scans pass. */
+struct counted {
+    struct op_view view;
+    struct op_view *base;
+    uint64_t rows;
+    bool (*each)(void *ctx, struct bytes row, struct bytes value);
+    void *each_ctx;
+};
+
+static bool counted_each(void *ctx, struct bytes row, struct bytes value)
+{
+    struct counted *c = ctx;
+    c->rows++;
+    return c->each(c->each_ctx, row, value);
+}
+
+static enum status counted_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                                bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+{
+    struct counted *c = ctx;
+    c->each = each;
+    c->each_ctx = each_ctx;
+    return c->base->scan(c->base->ctx, lo, hi, reverse, counted_each, c);
+}
+
+static enum status counted_get(void *ctx, struct bytes row, struct bytes *out)
+{
+    struct counted *c = ctx;
+    return c->base->get(c->base->ctx, row, out);
+}
+
+/* Reads b->body as of ts; the result is in b->result. */
+static void read_long(struct kv_bench *b, hlc_t ts, uint16_t opcode, uint64_t rows_max)
+{
+    struct op op = {.semantics = OP_SEMANTICS, .opcode = opcode, .flags = OP_READ, .body = buf_view(&b->body)};
+    struct counted c = {.view = b->m.base, .base = &b->m.base};
+    struct history_reader reader;
+    c.view.ctx = &c;
+    c.view.get = c.view.get_front = counted_get;
+    c.view.scan = counted_scan;
+    c.view.put = NULL;
+    c.view.del = NULL;
+    buf_clear(&b->result);
+    history_reader_init(&reader, &c.view, ts, b->ts);
+    assert_int_equal(op_run(&op, &reader.view, &b->result), ST_OK);
+    assert_in_range(reader.kept_max, 2, reader.rows_max + 16);
+    assert_in_range(c.rows, 1, rows_max);
+    history_reader_deinit(&reader);
+    buf_clear(&b->body);
+}
+
+static int64_t count_of(struct kv_bench *b)
+{
+    struct reader in = reader_of(buf_view(&b->result));
+    struct result r;
+    assert_true(result_next(&in, &r));
+    return r.tag == 'i' ? r.number : (int64_t)r.count;
+}
+
+/* Long histories: a collection of which every field was changed again and again, and keys that came and went. What a scan has
+ * in memory does not grow with them, and it goes over them once. */
+static void a_long_history_is_read_in_windows(void **state)
+{
+    enum { MANY = 6000, ROUNDS = 5, DAYS = 4000 };
+    struct kv_bench b;
+    char name[32];
+    (void)state;
+    bench_init(&b, 0, SLOTS);
+    kv_build_retention(&b.body, 1000000, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    hlc_t half = 0, before = b.ts;
+    b.ts += hlc_from_ms(1);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < MANY; i++) {
+            snprintf(name, sizeof name, "f%d", i);
+            bench_hset(&b, "h", name, round == ROUNDS / 2 ? "half" : "other");
+        }
+        if (round == ROUNDS / 2) half = b.ts - 1;
+    }
+    struct bytes h = BYTES_LIT("h");
+    kv_build_keys(&b.body, &h, 1);
+    bench_run(&b, KV_DEL, 0);
+    buf_put_lp(&b.body, h);
+    buf_put_u8(&b.body, KV_HASH_VALUES);
+    read_long(&b, half, KV_HGETALL, 2 * ROUNDS * MANY);
+    assert_int_equal(count_of(&b), MANY);
+    struct reader in = reader_of(buf_view(&b.result));
+    struct result r;
+    assert_true(result_next(&in, &r));
+    for (int i = 0; i < MANY; i++)
+        assert_true(result_next(&in, &r) && r.tag == 'b' && bytes_equal(r.bytes, BYTES_LIT("half")));
+
+    uint64_t heads = bench_rows(&b, SPACE_HISTORY);
+    for (int i = 0; i < DAYS; i++) {
+        snprintf(name, sizeof name, "{t}day%d", i);
+        bench_set(&b, name, "yes");
+        if (i == DAYS / 2) half = b.ts - 1;
+        bench_del(&b, name);
+        bench_set(&b, "{t}always", "one");
+    }
+    heads = bench_rows(&b, SPACE_HISTORY) - heads;
+    assert_true(heads >= 2 * DAYS - 1);
+    kv_build_key(&b.body, bytes_str("*"));
+    read_long(&b, half, KV_KEYS, 2 * heads + MANY * ROUNDS);
+    assert_int_equal(count_of(&b), 2);
+    kv_build_key(&b.body, bytes_str("*"));
+    read_long(&b, before, KV_KEYS, 2 * heads + MANY * ROUNDS);
+    assert_int_equal(count_of(&b), 0);
+    bench_deinit(&b);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_of_the_past_answer_what_was_there)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_of_the_past_answer_what_was_there),
+                                       cmocka_unit_test(a_long_history_is_read_in_windows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

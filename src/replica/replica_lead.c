@@ -347,11 +347,11 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
 }
 
 /* A read of the rows as they are, or as they were. */
-static enum status run_read(const struct op *op, struct op_view *view, hlc_t read_ts, struct buf *result)
+static enum status run_read(const struct op *op, struct op_view *view, hlc_t read_ts, hlc_t newest, struct buf *result)
 {
     if (read_ts == 0) return op_run(op, view, result);
     struct history_reader then;
-    history_reader_init(&then, view, read_ts);
+    history_reader_init(&then, view, read_ts, newest);
     enum status st = op_run(op, &then.view, result);
     history_reader_deinit(&then);
     return st;
@@ -365,6 +365,7 @@ struct disk_read {
     struct op_view view;
     struct op_counters counters;
     hlc_t read_ts; /* 0: now */
+    hlc_t newest;  /* of what is applied */
     enum status status;
     struct buf op_copy, result;
 };
@@ -375,7 +376,7 @@ static void disk_read_run(struct env_job *job)
     struct op op;
     bool ok = op_decode(buf_view(&d->op_copy), &op);
     ASSERT(ok);
-    d->status = run_read(&op, &d->view, d->read_ts, &d->result);
+    d->status = run_read(&op, &d->view, d->read_ts, d->newest, &d->result);
 }
 
 static void disk_read_done(struct env_job *job)
@@ -411,6 +412,7 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     d->disk = (struct disk_view){.engine = h->engine, .snapshot = engine_snapshot_take(h->engine)};
     d->counters = r->counters;
     d->read_ts = q->read_ts;
+    d->newest = r->last_ts;
     d->status = ST_STOPPED; /* unless it runs */
     d->view = (struct op_view){.ctx = &d->disk,
                                .table = r->table,
@@ -493,7 +495,7 @@ static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, u
         done = false; /* it is of a time still to come */
     } else if (st == ST_OK) {
         applied_view(r, ts, &counters, &view);
-        st = run_read(&op, &view, q->read_ts, &result);
+        st = run_read(&op, &view, q->read_ts, r->last_ts, &result);
         if (st == ST_NOT_READY) done = fetch_for_read(r, q, ts, fetches);
     }
     if (st != ST_NOT_READY) {
