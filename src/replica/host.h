@@ -146,7 +146,8 @@ struct host_stats {
     uint64_t visits;        /* replicas that ticks looked at */
     uint64_t proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
         snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
-        engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches, applied_off;
+        passed_over, engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches,
+        applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

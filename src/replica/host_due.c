@@ -85,6 +85,6 @@ void due_update(struct replica *r, uint64_t now)
         if (h->limits.sweep_ns != 0 && replica_sweeps(r)) due = MIN(due, r->sweep_ns);
         if (h->limits.scrub_ns != 0 && !r->stopped) due = MIN(due, r->scrub_at_ns);
     }
-    if (rebuild_waits(r)) due = MIN(due, r->rebuild_at_ns);
+    due = MIN(due, rebuild_due(r));
     due_set(r, MAX(due, now + NS_PER_MS));
 }

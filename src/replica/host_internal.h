@@ -76,6 +76,7 @@ struct replica {
         fenced; /* stopped because its rows are wrong; its log is not: it votes and acknowledges, and asks for other rows */
     uint32_t rebuilds; /* asked for since it was fenced */
     uint64_t rebuild_at_ns, rebuild_ask_ns;
+    uint64_t pass_at_ns; /* when it may next pass over entries */
     struct {
         uint64_t replica_id, until_ns;
     } unfit[RAFT_MEMBERS_MAX]; /* leader: who told that it is fenced, and so can't lead */
@@ -200,6 +201,8 @@ void host_send_raft(struct host *h, struct replica *r, const struct raft_message
 void host_reap_dropped(struct host *h);               /* frees what was dropped once no job points at it any more */
 void host_flush_soon(struct host *h);                 /* what was put into the rows has to be durable soon */
 void host_flush_if_due(struct host *h, uint64_t now); /* host_flush.c */
+bool host_log_pressed(
+    const struct host *h); /* so much of the log is needed that nobody's convenience keeps more of it */
 
 /* replica.c */
 struct replica *replica_new(struct host *h, const struct replica_spec *spec);
@@ -234,7 +237,7 @@ bool replica_sweeps(const struct replica *r); /* is there anything to sweep? */
 void replica_fence(struct replica *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void rebuild_load(struct replica *r, struct bytes text); /* at opening: it was fenced */
 void rebuild_tick(struct replica *r, uint64_t now);
-bool rebuild_waits(const struct replica *r); /* is anybody there to be asked for rows, at rebuild_at_ns? */
+uint64_t rebuild_due(const struct replica *r); /* when rebuild_tick has something to do */
 void rebuild_asked(struct replica *r, uint64_t by, uint64_t applied, bool wants); /* leader */
 bool rebuild_unfit(const struct replica *r, uint64_t replica_id, uint64_t now);   /* leader */
 void rebuild_done(struct replica *r);                                             /* a snapshot has replaced the rows */
