@@ -45,6 +45,15 @@ static void flush_run(struct env_job *job)
         f->replicas[i].applied = read_durable(f->host->engine, &f->replicas[i]);
 }
 
+/* Not by the size of its files, which stays near the bound however little of them is needed: followers would get snapshots for
+ * ever, each too late for what was given up meanwhile. */
+bool host_log_pressed(const struct host *h)
+{
+    struct log_stats log;
+    log_stats(h->log, &log);
+    return log.needed_bytes >= MIN(h->limits.keep_entries_bytes, h->limits.log.bytes_max / 4);
+}
+
 /* The log may lose what the engine has on disk and no live follower needs from it. */
 static void compact(struct host *h, struct replica *r)
 {
@@ -52,11 +61,7 @@ static void compact(struct host *h, struct replica *r)
     raft_view(r->raft, &view);
     uint64_t through = MIN(r->durable_applied, r->applied);
     if (r->retain_index < through) through = r->retain_index;
-    struct log_stats log;
-    log_stats(h->log, &log);
-    /* Not the size of its files, which stays near the bound however little of them is needed: followers would get
-     * snapshots for ever, each too late for what was given up meanwhile. */
-    if (view.role == RAFT_LEADER && log.needed_bytes < MIN(h->limits.keep_entries_bytes, h->limits.log.bytes_max / 4))
+    if (view.role == RAFT_LEADER && !host_log_pressed(h))
         for (size_t i = 0; i < view.config->count; i++) {
             struct raft_progress p;
             if (raft_peer_progress(r->raft, view.config->members[i].replica_id, &p) && p.match > 0 && !p.snapshotting)
@@ -93,6 +98,14 @@ static void flush_done(struct env_job *job)
     flush_free(f);
 }
 
+/* Can a flush make any of its log superfluous? A quiet replica's is already. */
+static bool has_news(const struct replica *r)
+{
+    struct raft_view view;
+    raft_view(r->raft, &view);
+    return r->durable_applied < r->applied || view.first_index <= r->applied;
+}
+
 static void start_flush(struct host *h)
 {
     if (h->flushing || h->failed) return;
@@ -101,7 +114,7 @@ static void start_flush(struct host *h)
     f->host = h;
     f->replicas = mem_alloc((h->replicas.count + 1) * sizeof *f->replicas);
     for (size_t i = 0; host_each_replica(h, &i, &r);)
-        f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
+        if (has_news(r)) f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
     f->job = (struct env_job){.run = flush_run, .done = flush_done};
     f->status = ST_STOPPED;
     h->flushing = true;

@@ -109,7 +109,7 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
     if (r != NULL && q.kind != REPLICA_WAIT && !op_decode(q.op, &op)) {
         p.status = ST_INVALID;
     } else if (r != NULL) {
-        r->asked_lately = true;
+        r->asked_ns = host_now(h);
         buf_clear_keep(&h->scratch, HOST_BUFFER_KEEP);
         if (q.kind == REPLICA_READ && (op.flags & OP_READ) && replica_read_now(r, &op, &h->scratch)) {
             p.status = ST_OK;
