@@ -43,8 +43,7 @@ static const struct cli_option option_table[] = {
     {"address", CLI_TEXT, &options.address, "HOST:PORT,…",
      "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
     {"route", CLI_TEXT, &options.route, "any|map|leader",
-     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has "
-     "one "
+     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has one "
      "node and asks for what that leads [any]",
      0, 0},
     {"clients", CLI_NUMBER, &options.clients, "N", "each with a connection (--route map: one to each node) [50]", 1,

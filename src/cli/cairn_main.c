@@ -7,6 +7,11 @@
 #include "node/settings.h"
 #include "sim/command.h"
 
+/* Read by jemalloc when the process starts; MALLOC_CONF in the environment goes before it. What a store frees it wants again
+ * a moment later (a memtable, a batch), and giving pages back makes every other processor of the process drop its
+ * translations: it is done late, and by a thread that nobody waits for. */
+const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:30000";
+
 static int help_main(int argc, char **argv);
 
 /* Every command is one row here. */
@@ -26,8 +31,7 @@ static const struct cli_command commands[] = {
      "A node that is removed first hands its copies over. It must be up, or others must hold all that it held.",
      node_main, node_help},
     {"table", "retention TIME  [--address HOST:PORT]", "sets how long what was overwritten or deleted is kept",
-     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was "
-     "there "
+     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was there "
      "before.",
      table_main, table_help},
     {"checkpoint", "[list]  [--address HOST:PORT]", "makes a copy of a node's stores on its disk, or lists them",

@@ -64,8 +64,7 @@ static const struct setting rows[] = {
     {"disk-reserve", NULL, "SIZE", NULL, "free disk below which writes are refused", SETTING_SIZE, false,
      NODE(limits.log.reserve_bytes), 0, 1024 * GIB},
     {"accept-loss", NULL, "PARTITION", "nothing",
-     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, "
-     "when "
+     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, when "
      "there is nothing to repair it from",
      SETTING_TEXT, false, OWN(accept_loss)},
     {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse",
