@@ -108,10 +108,8 @@ static void on_failed(void *ctx, enum status st, const char *text)
      * node with other damage is replaced. */
     s->fetch_catalog = st == ST_CORRUPT && strstr(text, "/catalog'") != NULL && c->options.nodes > 1;
     c->said = c->said || st == ST_CORRUPT;
-    if (s->fetch_catalog) world_at(c->world, world_now_ns(c->world), crash_now, s);
-    else if (st == ST_CORRUPT && expected && !c->options.beyond_budget)
-        world_at(c->world, world_now_ns(c->world), lose_now, s);
-    else world_at(c->world, world_now_ns(c->world), crash_now, s);
+    bool lost = st == ST_CORRUPT && expected && !s->fetch_catalog && !c->options.beyond_budget;
+    world_at(c->world, world_now_ns(c->world), lost ? lose_now : crash_now, s);
     if (removed || (st == ST_CORRUPT && c->options.beyond_budget && !s->fetch_catalog)) server_gone(s);
     server_restart_later(s, NS_PER_S + rng_below(world_rng(c->world), 2 * NS_PER_S));
 }

@@ -433,6 +433,7 @@ struct inode *entry_now(const struct inode *dir, const char *name)
 
 static struct entry *entry_make(struct inode *dir, const char *name)
 {
+    ASSERT(dir != NULL);
     struct disk *d = dir->disk;
     bool found;
     size_t at = entry_place(dir, name, &found);

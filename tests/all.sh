@@ -77,6 +77,7 @@ client_tests() {
 step layers tests/check_layers.sh
 format() { git ls-files -z "*.[ch]" "*.cc" | xargs -0 clang-format --dry-run -Werror; }
 step format format
+step tidy tests/tidy.sh
 step build-release build release && {
     step cli tests/cli_test.sh build/cairn
     build/cairn help sim >/dev/null 2>&1 && {

@@ -347,10 +347,9 @@ void raft_append_on_reply(struct raft *r, const struct raft_message *m)
         on_refused(r, p, m);
     } else {
         raft_append_advance(r, p, m->index);
-        if (p->state == PEER_PROBE && m->index <= r->log.last_index) {
-            p->state = PEER_REPLICATE;
-            p->next = p->match + 1;
-        } else if (p->state == PEER_SNAPSHOT && p->match >= r->log.base_index && p->match >= p->snapshot_index) {
+        bool matches = p->state == PEER_PROBE && m->index <= r->log.last_index;
+        bool installed = p->state == PEER_SNAPSHOT && p->match >= r->log.base_index && p->match >= p->snapshot_index;
+        if (matches || installed) {
             p->state = PEER_REPLICATE;
             p->next = p->match + 1;
         }

@@ -28,7 +28,7 @@ hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
     uint64_t limits[RAFT_MEMBERS_MAX];
     if (raft_lease_until(r) <= now_ns) return 0;
     hlc_t least = UINT64_MAX;
-    for (uint8_t role = RAFT_VOTER; role <= RAFT_VOTER_OUT; role <<= 1) {
+    for (unsigned role = RAFT_VOTER; role <= RAFT_VOTER_OUT; role <<= 1) {
         unsigned n = 0;
         for (uint32_t i = 0; i < r->peer_count; i++) {
             const struct raft_peer *p = &r->peers[i];

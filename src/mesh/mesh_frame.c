@@ -147,7 +147,7 @@ enum status mesh_refuse_decode(struct bytes body, enum mesh_refusal *out, char *
     ASSERT(max > 0);
     if (!reader_done(&r)) return ST_CORRUPT;
     size_t n = MIN(t.n, max - 1);
-    for (size_t i = 0; i < n; i++) text[i] = t.p[i] >= 32 && t.p[i] < 127 ? (char)t.p[i] : '?';
+    for (size_t i = 0; i < n; i++) text[i] = (char)(t.p[i] >= 32 && t.p[i] < 127 ? t.p[i] : '?');
     text[n] = 0;
     *out = why == MESH_REFUSED_MISMATCH || why == MESH_REFUSED_FENCED ? (enum mesh_refusal)why : MESH_REFUSED_FAULT;
     return ST_OK;

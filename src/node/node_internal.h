@@ -91,7 +91,7 @@ void shard_open_doors(struct shard *s);                /* once the port is known
 void shard_open_stores(struct shard *s, void *unused); /* once the node has its id */
 void shard_go(struct shard *s,
               void *unused); /* once all stores are open, and the identity says so: opens the replicas */
-void shard_set_catalog(struct shard *s, void *catalog); /* takes the reference over */
+void shard_set_catalog(struct shard *s, void *arg); /* takes the reference to a catalog over */
 void shard_close(struct shard *s);
 void shard_free(struct shard *s);
 struct replica *shard_replica(struct shard *s, uint64_t partition_id);

@@ -256,7 +256,7 @@ static enum status set_text(const struct setting *row, struct settings *s, const
 static enum status set_row(const struct setting *row, struct settings *s, const char *value, const char *from,
                            struct error *err)
 {
-    uint64_t number;
+    uint64_t number = 0;
     enum status st = row->type < SETTING_NUMBER ? set_text(row, s, value, err)
                                                 : setting_parse(row, value, &number, err);
     if (st != ST_OK) return error_prefix(err, st, "%s: ", from);

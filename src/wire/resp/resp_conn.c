@@ -378,7 +378,7 @@ static void unknown_subcommand(const struct command *command, struct bytes sub, 
     size_t n = strlen(command->name);
     for (size_t i = 0; i <= n; i++) {
         char ch = command->name[i];
-        upper[i] = ch >= 'a' && ch <= 'z' ? (char)(ch - 32) : ch;
+        upper[i] = (char)(ch >= 'a' && ch <= 'z' ? ch - 32 : ch);
     }
     resp_put_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)MIN(sub.n, 128), (const char *)sub.p,
                     upper);
