@@ -39,6 +39,7 @@ void host_limits_default(struct host_limits *l)
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .put_bytes_per_turn = 1 << 20,
         .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
@@ -353,8 +354,8 @@ static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
     }
     struct raft_view view;
     raft_view(r->raft, &view);
-    if ((r->applied < view.commit && !r->fetching && !r->reading) || !list_empty(&r->pending) || r->batch_count != 0 ||
-        !list_empty(&r->waits) || !list_empty(&r->reads))
+    if ((r->applied < view.commit && !r->fetching && !r->reading) || r->slow != NULL || !list_empty(&r->pending) ||
+        r->batch_count != 0 || !list_empty(&r->waits) || !list_empty(&r->reads))
         host_wake(r);
     snapshot_tick(r, now);
     rebuild_tick(r, now);
