@@ -242,7 +242,8 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     }
     struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
     draw_disks(w, cluster_options.nodes);
-    bool traced = cluster_options.trace == NULL || begin_trace(w, cluster, cluster_options.trace, cluster_options.nodes);
+    bool traced = cluster_options.trace == NULL ||
+                  begin_trace(w, cluster, cluster_options.trace, cluster_options.nodes);
     client_options.addresses = sim_cluster_addresses(cluster);
     client_options.address_count = sim_cluster_address_count(cluster);
     struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
