@@ -62,7 +62,8 @@ static const char help[] =
     "  --log           print what the nodes report, with virtual times\n"
     "  --history FILE  write what the clients did, one JSON object a line\n"
     "  --raft-trace FILE [--trace-partition P]\n"
-    "                  write what the rafts of partition P (default 2) do, from the moment when three nodes have settled, for etcd's\n"
+    "                  write what the rafts of partition P (default 2) do, from the moment when all nodes have settled, for etcd's
+    "
     "                  TLA+ specification (docs/raft-trace.md)\n";
 
 static double real_now(void)
@@ -229,7 +230,7 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     /* One copy of everything: damaged storage is beyond the budget. */
     if (cluster_options.nodes < 3 || o->beyond) cluster_options.faults &= ~DAMAGE_FAULTS;
     if (o->trace_path != NULL) {
-        cluster_options.nodes = 3;
+        cluster_options.nodes = o->nodes != 0 ? o->nodes : 3;
         cluster_options.trace = sim_raft_trace_new(o->trace_path, o->trace_partition);
         if (cluster_options.trace == NULL) {
             printf("cairn sim: --raft-trace: '%s' can't be written\n", o->trace_path);
@@ -238,7 +239,8 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     }
     struct sim_cluster *cluster = sim_cluster_new(w, &cluster_options);
     draw_disks(w, cluster_options.nodes);
-    bool traced = cluster_options.trace == NULL || begin_trace(w, cluster, cluster_options.trace, 3);
+    bool traced = cluster_options.trace == NULL ||
+                  begin_trace(w, cluster, cluster_options.trace, cluster_options.nodes);
     client_options.addresses = sim_cluster_addresses(cluster);
     client_options.address_count = sim_cluster_address_count(cluster);
     struct sim_clients *clients = sim_clients_new(w, &client_options, &h);
@@ -249,7 +251,7 @@ static bool run_seed(const struct run_options *o, struct totals *t, uint64_t *ou
     if (violation != NULL && sim_cluster_finding(cluster) != NULL)
         violation = sim_cluster_finding(cluster); /* the cause, most likely */
     if (!traced && violation == NULL)
-        violation = "the group did not come to rest on three nodes, so that there is no trace";
+        violation = "the group did not come to rest on all nodes, so that there is no trace";
     if (cluster_options.trace != NULL) {
         const char *why = sim_raft_trace_ended(cluster_options.trace);
         printf("raft trace: %" PRIu64 " lines%s%s\n", sim_raft_trace_lines(cluster_options.trace),

@@ -153,7 +153,7 @@ enum status sim_file_read(struct env_file *file, uint64_t offset, void *out, siz
         w->counters.read_errors++;
         return error_set(err, ST_IO, "read '%s': input/output error", f->path);
     }
-    if (offset > i->size || n > i->size - offset)
+    if (n != 0 && (offset > i->size || n > i->size - offset))
         return error_set(err, ST_CORRUPT, "read '%s': short read: %zu bytes at offset %" PRIu64 " of %" PRIu64, f->path,
                          n, offset, i->size);
     for (size_t at = 0; at < n;) {
@@ -166,13 +166,18 @@ enum status sim_file_read(struct env_file *file, uint64_t offset, void *out, siz
     return ST_OK;
 }
 
+static enum status for_reading_only(const struct sim_file *f, const char *what, struct error *err)
+{
+    return error_set(err, ST_IO, "%s '%s': open for reading only", what, f->path);
+}
+
 enum status sim_file_write(struct env_file *file, uint64_t offset, const void *p, size_t n, struct error *err)
 {
     struct sim_file *f = file_of(file);
     struct inode *i = f->inode;
     struct disk *d = i->disk;
     struct world *w = disk_world(d);
-    ASSERT(f->mode != ENV_READ);
+    if (f->mode == ENV_READ) return for_reading_only(f, "write", err);
     w->counters.writes++;
     spend(d, rng_between(&w->rng_disk, 1000, 5000) + n / 4, true);
     enum status st = inode_room_check(i, offset + n, f->path, err);
@@ -222,7 +227,7 @@ enum status sim_file_size(struct env_file *file, uint64_t *out, struct error *er
 enum status sim_file_truncate(struct env_file *file, uint64_t size, struct error *err)
 {
     struct sim_file *f = file_of(file);
-    ASSERT(f->mode != ENV_READ);
+    if (f->mode == ENV_READ) return for_reading_only(f, "truncate", err);
     spend_name(f->inode->disk);
     enum status st = inode_room_check(f->inode, size, f->path, err);
     if (st == ST_OK) inode_truncate(f->inode, size);
@@ -233,8 +238,8 @@ enum status sim_file_zero_fill(struct env_file *file, uint64_t size, struct erro
 {
     struct sim_file *f = file_of(file);
     struct inode *i = f->inode;
-    ASSERT(f->mode != ENV_READ);
     if (size <= i->size) return ST_OK;
+    if (f->mode == ENV_READ) return for_reading_only(f, "zero-fill", err);
     spend(i->disk, 5000 + (size - i->size) / 2, true);
     enum status st = inode_room_check(i, size, f->path, err);
     if (st != ST_OK || size <= i->size) return st;

@@ -59,7 +59,16 @@ raft_traces() {
         files+=("$logs/raft-trace-$seed.ndjson")
         build/cairn sim --seed "$seed" --profile none --faults kill,cut --raft-trace "${files[-1]}" || return 1
     done
-    tests/raft_trace_check.sh "${files[@]}"
+    for seed in 1 2 3 4; do # many elections
+        for profile in churn figure8 transfers; do
+            files+=("$logs/raft-trace-$profile-$seed.ndjson")
+            build/cairn sim --seed "$seed" --profile $profile --raft-trace "${files[-1]}" || return 1
+        done
+        files+=("$logs/raft-trace-five-$seed.ndjson")
+        build/cairn sim --seed "$seed" --nodes 5 --trace-partition 1 --profile repeats --raft-trace "${files[-1]}" || return 1
+    done
+    tests/raft_trace_check.sh "${files[@]}" || return 1
+    rm -f "$logs"/raft-trace-*.ndjson # some 100 MB
 }
 client_tests() {
     build/cairn local --nodes 1 --port 7390 --dir build/test-clients --fresh >build/test-logs/clients-node.log 2>&1 &
