@@ -30,6 +30,7 @@ enum sim_profile {
     PROFILE_HASHES,    /* hashes that are deleted and made again */
     PROFILE_WATCHES,   /* keys that come and go while they are watched */
     PROFILE_COPIES,    /* every other message comes twice, requests long after their first copy */
+    PROFILE_FIGURE8,   /* leaders cut off after partial replication, again and again: figure 8 of the Raft paper */
     PROFILE_COUNT
 };
 const char *sim_profile_name(enum sim_profile p);

@@ -74,13 +74,20 @@ static void damage(void *ctx)
     host_wake(d->replica);
 }
 
-/* … and it has been found and fenced, and all that is on disk. */
+/* … and it has been found and fenced. */
+static void damage_fence(void *ctx)
+{
+    struct damage *d = ctx;
+    damage(ctx);
+    replica_fence(d->replica, "the test says so");
+}
+
+/* … and all that is on disk. */
 static void damage_fence_flush(void *ctx)
 {
     struct damage *d = ctx;
     struct host *h = d->replica->host;
-    damage(ctx);
-    replica_fence(d->replica, "the test says so");
+    damage_fence(ctx);
     assert_int_equal(rows_flush(h->rows, NULL), ST_OK);
     assert_int_equal(engine_flush(h->engine, NULL), ST_OK);
 }
@@ -120,7 +127,8 @@ static void rebuilt(struct rig *g, bool leader, bool restart)
     world_run(g->w, 2 * NS_PER_S);
     assert_true(sim_cluster_agrees(g->c, stdout));
     assert_null(sim_clients_finding(g->clients));
-    assert_true(history_check(&g->history, stdout));
+    struct history_sum sum = {0};
+    assert_true(history_check(&g->history, &sum, stdout));
     struct replica_info info;
     replica_info(host_replica(host_of(g, node), partition), &info);
     assert_false(info.stopped);
@@ -158,9 +166,64 @@ static void test_power_lost_meanwhile(void **state)
     }
 }
 
+/* No rows come for a long while, and the others write on: its log is bounded all the same, over a restart too. */
+static void test_its_log_is_bounded(void **state)
+{
+    for (uint64_t seed = 31; seed <= 33; seed++) {
+        struct rig g;
+        unsigned node = 0;
+        rig_init(&g, seed);
+        struct damage d = {find(&g, false, &node)};
+        struct sim_server *s = &g.c->servers[node];
+        uint64_t partition = d.replica->partition_id, fenced_at = d.replica->applied;
+        uint32_t allowed[3];
+        for (unsigned i = 0; i < 3; i++) {
+            struct host_limits *l = &host_of(&g, i)->limits;
+            allowed[i] = l->snapshots_max;
+            l->snapshots_max = 0;
+            l->keep_entries_bytes = 4096;
+        }
+        world_call(world_loop(s->machine, 0), damage_fence, &d);
+        struct replica_info info;
+        struct host_stats x = {0};
+        for (int i = 0; i < 60; i++) {
+            world_run(g.w, NS_PER_S);
+            if (i == 40) {
+                server_crash(s, SIM_POWER_LOSS);
+                server_restart_later(s, NS_PER_S);
+                world_run(g.w, 3 * NS_PER_S);
+                assert_true(stats_of(&g, node, &x));
+                host_of(&g, node)->limits.keep_entries_bytes = 4096;
+            }
+        }
+        struct replica *r = host_replica(host_of(&g, node), partition);
+        assert_non_null(r);
+        assert_true(r->fenced);
+        replica_info(r, &info);
+        assert_true(stats_of(&g, node, &x));
+        print_message("seed %llu: fenced at %llu, log %llu to %llu, needed %llu\n", (unsigned long long)seed,
+                      (unsigned long long)fenced_at, (unsigned long long)info.raft.first_index,
+                      (unsigned long long)info.raft.last_index, (unsigned long long)x.log.needed_bytes);
+        assert_true(info.raft.last_index > fenced_at + 20); /* the others wrote on, and it acknowledged */
+        assert_true(info.raft.first_index > fenced_at);     /* what came after the fence went, too */
+        for (unsigned i = 0; i < 3; i++) host_of(&g, i)->limits.snapshots_max = allowed[i];
+        uint64_t until = world_now_ns(g.w) + 200 * NS_PER_S;
+        while (world_now_ns(g.w) < until && !(stats_of(&g, node, &x) && x.rebuilt != 0)) world_run(g.w, 50 * NS_PER_MS);
+        assert_int_equal(x.rebuilt, 1);
+        sim_clients_finish(g.clients);
+        until = world_now_ns(g.w) + 30 * NS_PER_S;
+        while (!sim_clients_finished(g.clients) && world_now_ns(g.w) < until) world_run(g.w, 50 * NS_PER_MS);
+        world_run(g.w, 2 * NS_PER_S);
+        assert_true(sim_cluster_agrees(g.c, stdout));
+        assert_null(sim_clients_finding(g.clients));
+        assert_true(history_check(&g.history, stdout));
+        rig_deinit(&g);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_follower), cmocka_unit_test(test_the_leader),
-                                       cmocka_unit_test(test_power_lost_meanwhile)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_its_log_is_bounded), cmocka_unit_test(test_a_follower),
+                                       cmocka_unit_test(test_the_leader), cmocka_unit_test(test_power_lost_meanwhile)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 
 #define PLAN_STEPS_MAX 8
+#define RELOAD_EVERY   25          /* looks at meta's rows although nothing was applied, in ticks */
 #define COPY_MAGIC     0x4e524943u /* "CIRN" */
 #define COPY_FORMAT    1
 
@@ -28,6 +29,8 @@ struct control {
     struct map peers;   /* meta's leader: node → struct peer */
     uint64_t led_term;  /* of meta, 0: does not lead here */
     uint64_t led_since_ns;
+    uint64_t loaded_applied; /* what meta's replica here had applied when its rows were read last */
+    unsigned unloaded;       /* looks since then */
     struct env_timer tick;
     struct env_task reload;
     struct env_worker *worker;
@@ -172,6 +175,7 @@ static void on_reload(struct env_task *task)
     uint64_t led = info.raft.role == RAFT_LEADER ? info.raft.term : 0;
     if (led != 0 && led != c->led_term) c->led_since_ns = env_now_ns(c->env);
     c->led_term = led;
+    if (info.raft.applied == c->loaded_applied && ++c->unloaded < RELOAD_EVERY) return;
     struct loading l = {.catalog = catalog_new(), .status = ST_OK};
     struct buf lo = {0}, hi = {0};
     catalog_range(&lo, &hi);
@@ -179,6 +183,8 @@ static void on_reload(struct env_task *task)
     if (st == ST_OK) st = l.status;
     buf_deinit(&lo);
     buf_deinit(&hi);
+    c->unloaded = 0;
+    c->loaded_applied = st == ST_OK ? info.raft.applied : 0;
     if (st == ST_OK && l.catalog->epoch > c->catalog->epoch) {
         adopt(c, l.catalog);
         return;

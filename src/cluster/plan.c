@@ -27,6 +27,18 @@ static struct load *load_of(struct planning *p, uint64_t node_id)
 
 static uint64_t node_of(const struct catalog_replica *r) { return store_addr_node(r->store); }
 
+/* The one copy that votes; NULL: there are several. It leads without being preferred. */
+static const struct catalog_replica *only_voter(const struct catalog_partition *q)
+{
+    const struct catalog_replica *only = NULL;
+    for (size_t i = 0; i < q->count; i++) {
+        if (q->replicas[i].roles != RAFT_VOTER) continue;
+        if (only != NULL) return NULL;
+        only = &q->replicas[i];
+    }
+    return only;
+}
+
 static void count_loads(struct planning *p)
 {
     const struct catalog *c = p->in->catalog;
@@ -42,7 +54,7 @@ static void count_loads(struct planning *p)
             struct load *l = load_of(p, node_of(&q->replicas[k]));
             if (l == NULL || q->replicas[k].roles == 0) continue;
             l->replicas++;
-            if (q->preferred == q->replicas[k].replica_id) l->leaders++;
+            if (q->preferred == q->replicas[k].replica_id || only_voter(q) == &q->replicas[k]) l->leaders++;
         }
     }
 }
@@ -166,6 +178,7 @@ static bool choose_leader(struct planning *p, struct catalog_partition *q)
 {
     struct load *now = NULL, *best = NULL;
     uint64_t best_id = 0;
+    if (only_voter(q) != NULL) return false;
     for (size_t i = 0; i < q->count; i++) {
         const struct catalog_replica *m = &q->replicas[i];
         struct load *l = load_of(p, node_of(m));

@@ -4,11 +4,17 @@
 
 #include "base/mutation.h"
 #include "model/kv_internal.h"
+#include "model/row_merge.h"
 #include "store/history.h"
 #include "table/place.h"
 
-#define SPACE_OF(row)  ((row).p[HISTORY_SPACE_AT])
-#define INCARNATION_AT (HISTORY_SPACE_AT + 1)
+#define SPACE_OF(row)   ((row).p[HISTORY_SPACE_AT])
+#define INCARNATION_AT  (HISTORY_SPACE_AT + 1)
+
+/* What a scan of the past has in memory at a time. It begins small: most scans want little. */
+#define WINDOW_ROWS_MIN 16u
+#define WINDOW_ROWS_MAX 512u
+#define WINDOW_BYTES    (1u << 20)
 
 /* The space of the history of a row; 0: it has none. */
 static uint8_t history_space(struct bytes row)
@@ -130,18 +136,23 @@ static bool change_each(void *ctx, struct bytes row, struct bytes value)
     return false;
 }
 
+static enum status first_change(struct history_reader *h, struct change *c)
+{
+    buf_clear(&h->lo);
+    buf_clear(&h->hi);
+    history_key(&h->lo, c->row, c->space, h->ts + 1);
+    history_key(&h->hi, c->row, c->space, UINT64_MAX);
+    enum status st = h->base->scan(h->base->ctx, buf_view(&h->lo), buf_view(&h->hi), false, change_each, c);
+    return st == ST_OK && c->corrupt ? ST_CORRUPT : st;
+}
+
 static enum status reader_get(void *ctx, struct bytes row, struct bytes *out)
 {
     struct history_reader *h = ctx;
     struct change c = {.row = row, .space = history_space(row), .value = &h->value};
     if (c.space == 0) return ST_NOT_FOUND;
-    buf_clear(&h->lo);
-    buf_clear(&h->hi);
-    history_key(&h->lo, row, c.space, h->ts + 1);
-    history_key(&h->hi, row, c.space, UINT64_MAX);
-    enum status st = h->base->scan(h->base->ctx, buf_view(&h->lo), buf_view(&h->hi), false, change_each, &c);
+    enum status st = first_change(h, &c);
     if (st != ST_OK) return st;
-    if (c.corrupt) return ST_CORRUPT;
     if (c.found) {
         *out = buf_view(&h->value);
         return c.present && was_there(h->ts, row, *out) ? ST_OK : ST_NOT_FOUND;
@@ -150,16 +161,27 @@ static enum status reader_get(void *ctx, struct bytes row, struct bytes *out)
     return st == ST_OK && !was_there(h->ts, row, *out) ? ST_NOT_FOUND : st;
 }
 
-/* What changed in a part of one space of a slot: data row → what it was (deleted: nothing), number: when. */
+/* Where a scan of the past stands: what changed in a part of one space of a slot, data row → what it was (deleted: nothing).
+ * The part is as large as fits WINDOW_ROWS and WINDOW_BYTES, and so is memory, however long the history is. */
 struct gather {
     struct row_tree was;
+    size_t rows_max, bytes;
     hlc_t ts;
     uint8_t data_space, space;
     struct bytes lo, hi; /* of data rows */
-    struct buf key;
-    bool corrupt;
+    struct buf key, beyond;
+    bool full, corrupt;
 };
 
+static void gather_keep(struct gather *g, struct bytes key, bool present, struct bytes old)
+{
+    struct row_node *n = row_tree_put(&g->was, key, old);
+    n->deleted = !present || !was_there(g->ts, key, old);
+    g->bytes += key.n + old.n;
+    g->full = g->was.count >= 2 && (g->was.count >= g->rows_max || g->bytes >= WINDOW_BYTES);
+}
+
+/* A row's changes come in the order of their times, so the first one after the time asked for counts. */
 static bool gather_each(void *ctx, struct bytes row, struct bytes value)
 {
     struct gather *g = ctx;
@@ -173,45 +195,13 @@ static bool gather_each(void *ctx, struct bytes row, struct bytes value)
         return false;
     }
     struct bytes key = buf_view(&g->key);
-    if (superseded <= g->ts || bytes_compare(key, g->lo) < 0 || bytes_compare(key, g->hi) >= 0) return true;
-    const struct row_node *known = row_tree_find(&g->was, key);
-    if (known != NULL && known->number <= superseded) return true;
-    struct row_node *n = row_tree_put(&g->was, key, old);
-    n->number = superseded;
-    n->deleted = !present || !was_there(g->ts, key, old);
-    return true;
-}
-
-/* The rows of now with those of then put in their places. */
-struct then {
-    const struct row_tree *was;
-    const struct row_node *next;
-    struct bytes lo;
-    hlc_t ts;
-    bool reverse, stopped;
-    bool (*each)(void *ctx, struct bytes row, struct bytes value);
-    void *ctx;
-};
-
-static void then_pass(struct then *t)
-{
-    const struct row_node *n = t->next;
-    t->next = t->reverse ? row_tree_below(t->was, n->key) : row_tree_next(n);
-    if (!n->deleted && !t->each(t->ctx, n->key, n->value)) t->stopped = true;
-}
-
-static bool then_each(void *ctx, struct bytes row, struct bytes value)
-{
-    struct then *t = ctx;
-    while (t->next != NULL && !t->stopped) {
-        int c = bytes_compare(t->next->key, row);
-        if (t->reverse) c = -c;
-        if (c > 0) break;
-        then_pass(t);
-        if (c == 0) return !t->stopped;
+    if (bytes_compare(key, g->hi) >= 0) {
+        buf_put_bytes(&g->beyond, key);
+        return false;
     }
-    if (!t->stopped && was_there(t->ts, row, value) && !t->each(t->ctx, row, value)) t->stopped = true;
-    return !t->stopped;
+    if (superseded > g->ts && bytes_compare(key, g->lo) >= 0 && row_tree_find(&g->was, key) == NULL)
+        gather_keep(g, key, present, old);
+    return !g->full;
 }
 
 /* Makes a prefix into the first key above all that begin with it. */
@@ -220,33 +210,88 @@ static void end_of_prefix(struct buf *b)
     while (b->n > 0 && ++b->p[b->n - 1] == 0) b->n--;
 }
 
-/* [lo, hi) lies within one space of a slot; of elements, within an incarnation. */
-static enum status scan_part(struct history_reader *h, struct bytes lo, struct bytes hi, bool reverse,
-                             bool *out_stopped, bool (*each)(void *each_ctx, struct bytes row, struct bytes value),
-                             void *each_ctx)
+/* History rows lie in the order of data rows, but for this: the time stands behind the key, so the changes of a row may lie
+ * above those of a longer key that begins with it. Gathering ended at changes of `last`: what begins it is looked up. */
+static enum status gather_prefixes(struct history_reader *h, struct gather *g, struct bytes last, struct bytes end)
 {
-    struct gather g = {.ts = h->ts, .data_space = SPACE_OF(lo), .space = history_space(lo), .lo = lo, .hi = hi};
-    struct buf from = {0}, to = {0};
-    buf_put_bytes(&from, lo);
-    buf_put_bytes(&to, lo);
-    from.p[HISTORY_SPACE_AT] = g.space;
-    /* The history of a row below hi may lie above it (the time stands behind the key): all of the slot's heads, or of the
-     * incarnation, is looked at. */
-    to.n = g.space == SPACE_HISTORY ? HISTORY_KEY_MIN : INCARNATION_AT + 8;
-    to.p[HISTORY_SPACE_AT] = g.space;
-    end_of_prefix(&to);
-    enum status st = h->base->scan(h->base->ctx, buf_view(&from), buf_view(&to), false, gather_each, &g);
-    if (st == ST_OK && g.corrupt) st = ST_CORRUPT;
-    if (st == ST_OK) {
-        struct then t = {.was = &g.was, .lo = lo, .ts = h->ts, .reverse = reverse, .each = each, .ctx = each_ctx};
-        t.next = reverse ? row_tree_below(&g.was, hi) : row_tree_first(&g.was);
-        st = h->base->scan(h->base->ctx, lo, hi, reverse, then_each, &t);
-        while (st == ST_OK && !t.stopped && t.next != NULL) then_pass(&t);
-        *out_stopped = t.stopped;
+    struct buf value = {0};
+    enum status st = ST_OK;
+    for (size_t n = HISTORY_KEY_MIN; n < last.n && st == ST_OK; n++) {
+        struct bytes key = bytes_of(last.p, n);
+        uint8_t rest[8] = {0};
+        memcpy(rest, last.p + n, MIN(last.n - n, sizeof rest));
+        if (get_be64(rest) > h->newest) continue; /* its changes lie below */
+        if (bytes_compare(key, g->lo) < 0 || bytes_compare(key, end) >= 0 || row_tree_find(&g->was, key) != NULL)
+            continue;
+        struct change c = {.row = key, .space = g->space, .value = &value};
+        st = first_change(h, &c);
+        if (st == ST_OK && c.found) gather_keep(g, key, c.present, buf_view(&value));
     }
-    row_tree_deinit(&g.was);
-    buf_deinit(&g.key);
+    buf_deinit(&value);
+    return st;
+}
+
+static bool shown(void *ctx, struct bytes row, struct bytes value)
+{
+    const struct history_reader *h = ctx;
+    return was_there(h->ts, row, value);
+}
+
+/* As much of [lo, hi) as fits a window; out_next: where the next one begins, empty after the last. */
+static enum status scan_window(struct history_reader *h, struct gather *g, struct bytes to, struct buf *out_next,
+                               bool *out_stopped, bool (*each)(void *each_ctx, struct bytes row, struct bytes value),
+                               void *each_ctx)
+{
+    struct buf from = {0};
+    struct bytes end = g->hi;
+    buf_put_bytes(&from, g->lo);
+    from.p[HISTORY_SPACE_AT] = g->space;
+    enum status st = h->base->scan(h->base->ctx, buf_view(&from), to, false, gather_each, g);
+    if (st == ST_OK && g->corrupt) st = ST_CORRUPT;
+    if (st == ST_OK && g->full) {
+        const struct row_node *last = row_tree_below(&g->was, g->hi);
+        buf_put_bytes(out_next, last->key); /* above lo, for there are two at least */
+        end = buf_view(out_next);
+        st = gather_prefixes(h, g, end, end);
+    } else if (st == ST_OK && g->beyond.n != 0) {
+        st = gather_prefixes(h, g, buf_view(&g->beyond), end);
+    }
+    struct row_merge m = {.base = h->base, .over = &g->was, .shown = shown, .shown_ctx = h};
+    if (st == ST_OK) st = row_merge_scan(&m, g->lo, end, false, each, each_ctx, out_stopped);
     buf_deinit(&from);
+    return st;
+}
+
+/* [lo, hi) lies within one space of a slot; of elements, within an incarnation. */
+static enum status scan_part(struct history_reader *h, struct bytes lo, struct bytes hi, bool *out_stopped,
+                             bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+{
+    struct buf at = {0}, next = {0}, to = {0};
+    uint8_t space = history_space(lo);
+    size_t rows = MIN(WINDOW_ROWS_MIN, h->rows_max);
+    enum status st = ST_OK;
+    /* The history of a row below hi may lie above it: to the end of the slot's heads, or of the incarnation. */
+    buf_put_bytes(&to, lo);
+    to.n = space == SPACE_HISTORY ? HISTORY_KEY_MIN : INCARNATION_AT + 8;
+    to.p[HISTORY_SPACE_AT] = space;
+    end_of_prefix(&to);
+    buf_put_bytes(&at, lo);
+    *out_stopped = false;
+    while (st == ST_OK && !*out_stopped && at.n != 0) {
+        struct gather g = {
+            .ts = h->ts, .rows_max = rows, .data_space = SPACE_OF(lo), .space = space, .lo = buf_view(&at), .hi = hi};
+        buf_clear(&next);
+        st = scan_window(h, &g, buf_view(&to), &next, out_stopped, each, each_ctx);
+        h->kept_max = MAX(h->kept_max, g.was.count);
+        row_tree_deinit(&g.was);
+        buf_deinit(&g.key);
+        buf_deinit(&g.beyond);
+        buf_clear(&at);
+        buf_put_bytes(&at, buf_view(&next));
+        rows = MIN(2 * rows, h->rows_max);
+    }
+    buf_deinit(&at);
+    buf_deinit(&next);
     buf_deinit(&to);
     return st;
 }
@@ -287,7 +332,7 @@ static enum status scan_heads(struct history_reader *h, struct bytes lo, struct 
         }
         buf_clear(&to);
         row_prefix(&to, table, f.slot, SPACE_HEAD + 1);
-        st = scan_part(h, buf_view(&from), buf_view(&to), false, &stopped, each, each_ctx);
+        st = scan_part(h, buf_view(&from), buf_view(&to), &stopped, each, each_ctx);
         buf_clear(&from);
         row_prefix(&from, table, (uint16_t)(f.slot + 1), SPACE_HEAD);
         if (bytes_compare(buf_view(&from), hi) >= 0) break;
@@ -308,14 +353,14 @@ static enum status reader_scan(void *ctx, struct bytes lo, struct bytes hi, bool
     /* Within a slot's space, or up to where its next space begins? */
     bool one = memcmp(lo.p, hi.p, 6) == 0 && hi.n >= HISTORY_KEY_MIN &&
                (SPACE_OF(hi) == SPACE_OF(lo) || (SPACE_OF(hi) == SPACE_OF(lo) + 1 && hi.n == HISTORY_KEY_MIN));
-    if (one) return scan_part(h, lo, hi, reverse, &stopped, each, each_ctx);
-    if (SPACE_OF(lo) != SPACE_HEAD || reverse) return ST_UNSUPPORTED;
+    if (reverse || (!one && SPACE_OF(lo) != SPACE_HEAD)) return ST_UNSUPPORTED;
+    if (one) return scan_part(h, lo, hi, &stopped, each, each_ctx);
     return scan_heads(h, lo, hi, each, each_ctx);
 }
 
-void history_reader_init(struct history_reader *h, struct op_view *base, hlc_t ts)
+void history_reader_init(struct history_reader *h, struct op_view *base, hlc_t ts, hlc_t newest)
 {
-    *h = (struct history_reader){.view = *base, .base = base, .ts = ts};
+    *h = (struct history_reader){.view = *base, .base = base, .ts = ts, .newest = newest, .rows_max = WINDOW_ROWS_MAX};
     h->view.ctx = h;
     h->view.ts = ts;
     h->view.as_of = true;

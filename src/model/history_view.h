@@ -29,11 +29,15 @@ void history_writer_deinit(struct history_writer *w);
 struct history_reader {
     struct op_view view; /* give this one to the op; read only */
     struct op_view *base;
-    hlc_t ts;
+    hlc_t ts, newest;
+    size_t rows_max; /* of history that a scan has in memory at a time, and few more; at least 2. Tests make it small */
+    size_t kept_max; /* how many it had at most */
     struct buf lo, hi, value;
 };
-/* ts is at or above the partition's watermark, and all entries at or below it are applied. */
-void history_reader_init(struct history_reader *h, struct op_view *base, hlc_t ts);
+/* ts is at or above the partition's watermark, and all entries at or below it are applied. newest: no op that the rows show
+ * was later. Scans go forward only. Their memory has a bound whatever the history's length; they pass all of the history of
+ * the slot's keys, or the collection's elements, that they go over. */
+void history_reader_init(struct history_reader *h, struct op_view *base, hlc_t ts, hlc_t newest);
 void history_reader_deinit(struct history_reader *h);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "model/history_view.h"
 #include "model/kv_test_util.h"
+#include "store/history.h"
 
 #define MOMENTS_MAX 220
 #define KEYS        8
@@ -250,9 +251,10 @@ static void read_at(struct past *p, hlc_t ts, uint16_t opcode)
     buf_clear(&p->expected);
     buf_clear(&p->got);
     assert_int_equal(op_run(&op, &then, &p->expected), ST_OK);
-    history_reader_init(&reader, &live, ts);
+    history_reader_init(&reader, &live, ts, p->b.ts);
     enum status st;
     p->b.m.not_ready_run = 0;
+    reader.rows_max = 2 + rng_below(&p->rng, 4);
     while ((st = op_run(&op, &reader.view, &p->got)) == ST_NOT_READY) continue;
     history_reader_deinit(&reader);
     assert_int_equal(st, ST_OK);
@@ -376,8 +378,195 @@ static void reads_of_the_past_answer_what_was_there(void **state)
     for (uint64_t seed = 1; seed <= 12; seed++) run_seed(seed);
 }
 
+struct seen {
+    struct row_tree rows;
+    struct buf last;
+    size_t count;
+};
+
+static bool seen_each(void *ctx, struct bytes row, struct bytes value)
+{
+    struct seen *s = ctx;
+    assert_true(s->last.n == 0 || bytes_compare(buf_view(&s->last), row) < 0);
+    assert_true(bytes_equal(value, BYTES_LIT("then")));
+    assert_non_null(row_tree_find(&s->rows, row));
+    buf_clear(&s->last);
+    buf_put_bytes(&s->last, row);
+    s->count++;
+    return true;
+}
+
+/* Rows that begin others, all of them gone by now: the changes of the short ones lie among or behind those of the long ones.
+ * (Only keys of one hash can be such.) Windows of every size show each once, in order. */
+static void rows_that_begin_others_are_not_passed_over(void **state)
+{
+    static const char tails[][10] = {"", "\0", "\0\1", "\0\2", "\0\3\6", "\0\7", "\1", "\1\0\0\0\0\0\0\0", "a", "\xff"};
+    static const size_t sizes[ARRAY_COUNT(tails)] = {0, 1, 2, 2, 3, 2, 1, 8, 1, 1};
+    const hlc_t then = hlc_from_ms(1000000);
+    struct kv_bench b;
+    (void)state;
+    for (int late = 0; late < 2; late++) { /* … at times that look like what comes behind, or above all of it */
+        struct seen seen = {0};
+        struct buf lo = {0}, hi = {0}, row = {0}, key = {0}, value = {0}, rest = {0};
+        bench_init(&b, 0, SLOTS);
+        history_value(&value, true, BYTES_LIT("then"));
+        hlc_t ts = late ? 0xfe00000000000000 : then;
+        for (size_t i = 0; i < 3 * ARRAY_COUNT(tails); i++) {
+            buf_clear(&rest);
+            buf_clear(&row);
+            buf_put_u8(&rest, (uint8_t)('f' + i / ARRAY_COUNT(tails)));
+            buf_put(&rest, tails[i % ARRAY_COUNT(tails)], sizes[i % ARRAY_COUNT(tails)]);
+            row_element(&row, 1, 7, 5, buf_view(&rest));
+            row_tree_put(&seen.rows, buf_view(&row), BYTES_LIT(""));
+            for (int change = 0; change < 2; change++) {
+                buf_clear(&key);
+                history_key(&key, buf_view(&row), SPACE_ELEMENT_HISTORY, ++ts);
+                row_tree_put(&b.m.rows, buf_view(&key), change == 0 ? buf_view(&value) : BYTES_LIT("\0"));
+            }
+        }
+        row_element(&lo, 1, 7, 5, BYTES_LIT(""));
+        row_element(&hi, 1, 7, 6, BYTES_LIT(""));
+        for (size_t rows_max = 2; rows_max < 40; rows_max++) {
+            struct op_view live = b.m.base;
+            struct history_reader reader;
+            live.put = NULL;
+            live.del = NULL;
+            buf_clear(&seen.last);
+            seen.count = 0;
+            history_reader_init(&reader, &live, then, ts);
+            reader.rows_max = rows_max;
+            assert_int_equal(reader.view.scan(reader.view.ctx, buf_view(&lo), buf_view(&hi), false, seen_each, &seen),
+                             ST_OK);
+            history_reader_deinit(&reader);
+            assert_int_equal(seen.count, 3 * ARRAY_COUNT(tails));
+        }
+        row_tree_deinit(&seen.rows);
+        buf_deinit(&seen.last);
+        buf_deinit(&lo);
+        buf_deinit(&hi);
+        buf_deinit(&row);
+        buf_deinit(&key);
+        buf_deinit(&value);
+        buf_deinit(&rest);
+        bench_deinit(&b);
+    }
+}
+
+/* A view that counts the rows that scans pass. */
+struct counted {
+    struct op_view view;
+    struct op_view *base;
+    uint64_t rows;
+    bool (*each)(void *ctx, struct bytes row, struct bytes value);
+    void *each_ctx;
+};
+
+static bool counted_each(void *ctx, struct bytes row, struct bytes value)
+{
+    struct counted *c = ctx;
+    c->rows++;
+    return c->each(c->each_ctx, row, value);
+}
+
+static enum status counted_scan(void *ctx, struct bytes lo, struct bytes hi, bool reverse,
+                                bool (*each)(void *each_ctx, struct bytes row, struct bytes value), void *each_ctx)
+{
+    struct counted *c = ctx;
+    c->each = each;
+    c->each_ctx = each_ctx;
+    return c->base->scan(c->base->ctx, lo, hi, reverse, counted_each, c);
+}
+
+static enum status counted_get(void *ctx, struct bytes row, struct bytes *out)
+{
+    struct counted *c = ctx;
+    return c->base->get(c->base->ctx, row, out);
+}
+
+/* Reads b->body as of ts; the result is in b->result. */
+static void read_long(struct kv_bench *b, hlc_t ts, uint16_t opcode, uint64_t rows_max)
+{
+    struct op op = {.semantics = OP_SEMANTICS, .opcode = opcode, .flags = OP_READ, .body = buf_view(&b->body)};
+    struct counted c = {.view = b->m.base, .base = &b->m.base};
+    struct history_reader reader;
+    c.view.ctx = &c;
+    c.view.get = c.view.get_front = counted_get;
+    c.view.scan = counted_scan;
+    c.view.put = NULL;
+    c.view.del = NULL;
+    buf_clear(&b->result);
+    history_reader_init(&reader, &c.view, ts, b->ts);
+    assert_int_equal(op_run(&op, &reader.view, &b->result), ST_OK);
+    assert_in_range(reader.kept_max, 2, reader.rows_max + 16);
+    assert_in_range(c.rows, 1, rows_max);
+    history_reader_deinit(&reader);
+    buf_clear(&b->body);
+}
+
+static int64_t count_of(struct kv_bench *b)
+{
+    struct reader in = reader_of(buf_view(&b->result));
+    struct result r;
+    assert_true(result_next(&in, &r));
+    return r.tag == 'i' ? r.number : (int64_t)r.count;
+}
+
+/* Long histories: a collection of which every field was changed again and again, and keys that came and went. What a scan has
+ * in memory does not grow with them, and it goes over them once. */
+static void a_long_history_is_read_in_windows(void **state)
+{
+    enum { MANY = 6000, ROUNDS = 5, DAYS = 4000 };
+    struct kv_bench b;
+    char name[32];
+    (void)state;
+    bench_init(&b, 0, SLOTS);
+    kv_build_retention(&b.body, 1000000, 0);
+    bench_run(&b, KV_RETENTION, 0);
+    hlc_t half = 0, before = b.ts;
+    b.ts += hlc_from_ms(1);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < MANY; i++) {
+            snprintf(name, sizeof name, "f%d", i);
+            bench_hset(&b, "h", name, round == ROUNDS / 2 ? "half" : "other");
+        }
+        if (round == ROUNDS / 2) half = b.ts - 1;
+    }
+    struct bytes h = BYTES_LIT("h");
+    kv_build_keys(&b.body, &h, 1);
+    bench_run(&b, KV_DEL, 0);
+    buf_put_lp(&b.body, h);
+    buf_put_u8(&b.body, KV_HASH_VALUES);
+    read_long(&b, half, KV_HGETALL, 2 * ROUNDS * MANY);
+    assert_int_equal(count_of(&b), MANY);
+    struct reader in = reader_of(buf_view(&b.result));
+    struct result r;
+    assert_true(result_next(&in, &r));
+    for (int i = 0; i < MANY; i++)
+        assert_true(result_next(&in, &r) && r.tag == 'b' && bytes_equal(r.bytes, BYTES_LIT("half")));
+
+    uint64_t heads = bench_rows(&b, SPACE_HISTORY);
+    for (int i = 0; i < DAYS; i++) {
+        snprintf(name, sizeof name, "{t}day%d", i);
+        bench_set(&b, name, "yes");
+        if (i == DAYS / 2) half = b.ts - 1;
+        bench_del(&b, name);
+        bench_set(&b, "{t}always", "one");
+    }
+    heads = bench_rows(&b, SPACE_HISTORY) - heads;
+    assert_true(heads >= 2 * DAYS - 1);
+    kv_build_key(&b.body, bytes_str("*"));
+    read_long(&b, half, KV_KEYS, 2 * heads + MANY * ROUNDS);
+    assert_int_equal(count_of(&b), 2);
+    kv_build_key(&b.body, bytes_str("*"));
+    read_long(&b, before, KV_KEYS, 2 * heads + MANY * ROUNDS);
+    assert_int_equal(count_of(&b), 0);
+    bench_deinit(&b);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_of_the_past_answer_what_was_there)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_of_the_past_answer_what_was_there),
+                                       cmocka_unit_test(rows_that_begin_others_are_not_passed_over),
+                                       cmocka_unit_test(a_long_history_is_read_in_windows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,6 +42,10 @@ struct shard {
     size_t leaders_at;         /* whose leader is said again next */
     struct shard_stats *stats; /* of all shards, as last heard */
     bool strangers_dropped;
+    bool quiet;        /* the next tick is far: nothing is to be done */
+    bool reconciled;   /* the replicas here are those that the catalog wants */
+    struct map steer;  /* partition id → shard: its leader here has steps to take */
+    size_t steered_at; /* which replica comes next in the round of all */
 };
 
 struct node {

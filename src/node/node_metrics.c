@@ -73,6 +73,8 @@ static const struct sum sums[] = {
      "retried writes answered from the outcome window"},
     {"cairn_conflicts_total", COUNTER, AT(hosts.conflicts), "write sets evaluated again"},
     {"cairn_scrubs_total", COUNTER, AT(hosts.scrubs), "comparisons of replicas"},
+    {"cairn_passed_over_total", COUNTER, AT(hosts.passed_over),
+     "entries that fenced replicas gave up, to have them with new rows"},
     {"cairn_scrub_mismatches_total", COUNTER, AT(hosts.scrub_mismatches), "replicas that differed: look at once"},
     {"cairn_engine_busy_total", COUNTER, AT(hosts.engine_busy), "writes that the engine put off"},
     {"cairn_prefetches_total", COUNTER, AT(hosts.prefetches), "rows read from disk for entries not yet applied"},
@@ -80,6 +82,8 @@ static const struct sum sums[] = {
      "entries not prefetched because too much was under way"},
     {"cairn_apply_waits_total", COUNTER, AT(hosts.apply_waits), "turns in which apply waited for what is prefetched"},
     {"cairn_apply_fetches_total", COUNTER, AT(hosts.apply_fetches), "rows that apply itself had to read from disk"},
+    {"cairn_applied_slowly_total", COUNTER, AT(hosts.applied_slowly),
+     "entries with a large value, written some a turn"},
     {"cairn_applied_off_total", COUNTER, AT(hosts.applied_off), "entries run by a worker, on the disk"},
     {"cairn_disk_stalls_total", COUNTER, AT(hosts.stalls), "disk stalls that cost leadership"},
 };

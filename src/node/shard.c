@@ -8,7 +8,9 @@
 #include "table/place.h"
 
 #define TICK_NS    (50 * NS_PER_MS)
-#define REPEAT_MAX 1024u /* leaders said again a second */
+#define QUIET_NS   (200 * NS_PER_MS) /* between ticks while there is nothing to do */
+#define REPEAT_MAX 1024u             /* leaders said again a second */
+#define STEER_MAX  64u               /* leaders looked at in a tick although nothing is known of them */
 
 struct replica *shard_replica(struct shard *s, uint64_t partition_id)
 {
@@ -156,6 +158,15 @@ static void tell_led(struct shard *s, struct replica *r, const struct replica_in
         else node_on_shard(n, i, hear_led, mem_copy(&news, sizeof news));
 }
 
+/* Its leader, if it is here, is looked at with the next tick, which is soon. */
+static void steer_soon(struct shard *s, uint64_t partition_id)
+{
+    map_set(&s->steer, partition_id, s);
+    if (!s->quiet) return;
+    s->quiet = false;
+    env_timer_start(&s->tick, TICK_NS);
+}
+
 static void on_replica_changed(void *ctx, struct replica *r)
 {
     struct shard *s = ctx;
@@ -164,6 +175,7 @@ static void on_replica_changed(void *ctx, struct replica *r)
     replica_info(r, &info);
     tell_led(s, r, &info);
     if (info.partition_id == PARTITION_META && n->control != NULL) control_meta_changed(n->control);
+    steer_soon(s, info.partition_id);
 }
 
 /* Says again who leads, some replicas at a time: what a gate has been made to believe otherwise meanwhile, or a control that
@@ -296,7 +308,8 @@ static const struct catalog_replica *wanted_replica(struct shard *s, const struc
     return NULL;
 }
 
-static void open_wanted(struct shard *s, struct host *h, const struct catalog_partition *p,
+/* False: not yet. */
+static bool open_wanted(struct shard *s, struct host *h, const struct catalog_partition *p,
                         const struct catalog_replica *m)
 {
     struct replica *r = host_replica(h, p->id);
@@ -310,24 +323,25 @@ static void open_wanted(struct shard *s, struct host *h, const struct catalog_pa
     struct replica_info info;
     if (r != NULL) {
         replica_info(r, &info);
-        if (info.replica_id == m->replica_id) return;
+        if (info.replica_id == m->replica_id) return true;
         host_drop_replica(h, p->id); /* an older replica of the partition: it has to go first */
-        return;
+        return false;
     }
     if (catalog_first_config(p, m->replica_id, &first)) spec.first_config = &first;
     enum status st = host_open_replica(h, &spec, &r, &err);
-    if (st == ST_BUSY) return; /* its predecessor is still being dropped: the tick comes by again */
-    if (st != ST_OK) node_fail(s->node, st, err.text);
+    if (st != ST_OK && st != ST_BUSY) node_fail(s->node, st, err.text);
+    return st != ST_BUSY; /* busy: its predecessor is still being dropped */
 }
 
 static void reconcile_replicas(struct shard *s)
 {
     const struct catalog *c = s->catalog;
     if (c == NULL || c->epoch == 0 || !s->opened) return;
+    s->reconciled = true;
     for (size_t i = 0; i < c->partition_count; i++) {
         for (size_t k = 0; k < s->host_count; k++) {
             const struct catalog_replica *m = wanted_replica(s, &c->partitions[i], s->hosts[k]);
-            if (m != NULL) open_wanted(s, s->hosts[k], &c->partitions[i], m);
+            if (m != NULL) s->reconciled &= open_wanted(s, s->hosts[k], &c->partitions[i], m);
             else host_drop_replica(s->hosts[k], c->partitions[i].id);
         }
     }
@@ -345,9 +359,18 @@ static bool holds_copies(const struct catalog *c, uint64_t node_id)
     return false;
 }
 
+/* The partitions that a newer catalog wants otherwise: their leaders here have to be told soon. */
+static void mark_changed(struct shard *s, const struct catalog *old, const struct catalog *c)
+{
+    uint64_t since = old != NULL ? old->epoch : 0;
+    for (size_t i = 0; i < c->partition_count; i++)
+        if (c->partitions[i].epoch > since) steer_soon(s, c->partitions[i].id);
+}
+
 void shard_set_catalog(struct shard *s, void *arg)
 {
     struct catalog *c = arg;
+    mark_changed(s, s->catalog, c);
     catalog_unref(s->catalog);
     s->catalog = c;
     s->strangers_dropped = false;
@@ -371,21 +394,43 @@ void shard_set_catalog(struct shard *s, void *arg)
 
 /* ---- time ---- */
 
+/* True: there is more to do, so ask again soon. */
+static bool steer(struct shard *s, struct replica *r)
+{
+    struct raft_config wanted;
+    if (r == NULL || !replica_leads(r)) return false;
+    const struct catalog_partition *p = catalog_partition(s->catalog, replica_partition(r));
+    if (p == NULL) return false;
+    const struct catalog_table *t = catalog_table(s->catalog, p->table);
+    if (t != NULL) replica_want_retention(r, t->retention_ms);
+    catalog_wanted(p, &wanted);
+    return replica_reconcile(r, &wanted, p->preferred);
+}
+
+/* Those of which something is new or under way, and some of all the others, in turn: a leader that should lead no more, say,
+ * waits for a follower of which nothing is heard here. */
 static void steer_leaders(struct shard *s)
 {
+    size_t n = 0, at = 0, looked = 0;
+    uint64_t id;
+    void *value;
+    uint64_t *ids = mem_alloc((s->steer.count + 1) * sizeof *ids);
+    for (size_t i = 0; map_each(&s->steer, &i, &id, &value);) ids[n++] = id;
+    for (size_t i = 0; i < n; i++)
+        if (!steer(s, shard_replica(s, ids[i]))) map_remove(&s->steer, ids[i]);
+    mem_free(ids);
     for (size_t k = 0; k < s->host_count; k++) {
         struct replica *r;
-        for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r);) {
-            if (!replica_leads(r)) continue;
-            const struct catalog_partition *p = catalog_partition(s->catalog, replica_partition(r));
-            struct raft_config wanted;
-            if (p == NULL) continue;
-            const struct catalog_table *t = catalog_table(s->catalog, p->table);
-            if (t != NULL) replica_want_retention(r, t->retention_ms);
-            catalog_wanted(p, &wanted);
-            replica_reconcile(r, &wanted, p->preferred);
+        for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r); at++) {
+            if (at < s->steered_at) continue;
+            if (looked++ == STEER_MAX) {
+                s->steered_at = at;
+                return;
+            }
+            steer(s, r);
         }
     }
+    s->steered_at = 0;
 }
 
 static void add_host_stats(struct shard_stats *t, struct host *h)
@@ -441,18 +486,17 @@ static void tell_stats(struct shard *s)
     resp_door_stats(s->resp, &news.stats.resp);
     port_stats(s->port, &news.stats.port);
     news.stats.clients = resp_door_clients(s->resp);
-    for (size_t k = 0; k < s->host_count; k++) {
+    for (size_t k = 0; k < s->host_count; k++) add_host_stats(&news.stats, s->hosts[k]);
+    for (size_t k = 0; news.stats.hosts.damaged != 0 && k < s->host_count; k++) {
         struct replica *r;
-        add_host_stats(&news.stats, s->hosts[k]);
         for (size_t i = 0; host_each_replica(s->hosts[k], &i, &r);) {
             struct replica_info info;
             replica_info(r, &info);
             add_lost(&news.stats, &info);
-            if (info.raft.role != RAFT_LEADER || info.table == TABLE_CATALOG) continue;
-            news.stats.keys += (uint64_t)info.counters.keys;
-            news.stats.expires += (uint64_t)info.counters.expires;
         }
     }
+    news.stats.keys = news.stats.hosts.keys;
+    news.stats.expires = news.stats.hosts.expires;
     for (uint16_t i = 0; i < s->node->shard_count; i++)
         if (i == s->index) hear_stats(s, mem_copy(&news, sizeof news));
         else node_on_shard(s->node, i, hear_stats, mem_copy(&news, sizeof news));
@@ -463,7 +507,7 @@ static void on_tick(struct env_timer *timer)
     struct shard *s = CONTAINER_OF(timer, struct shard, tick);
     uint64_t now = env_now_ns(s->node->env);
     if (s->opened && s->catalog != NULL && !s->node->stopping) {
-        reconcile_replicas(s);
+        if (!s->reconciled) reconcile_replicas(s);
         steer_leaders(s);
     }
     if (now >= s->stats_ns) {
@@ -471,7 +515,8 @@ static void on_tick(struct env_timer *timer)
         tell_stats(s);
         if (s->opened && !s->node->stopping) repeat_leaders(s);
     }
-    env_timer_start(&s->tick, TICK_NS);
+    s->quiet = s->reconciled && s->steer.count == 0 && s->steered_at == 0;
+    env_timer_start(&s->tick, s->quiet ? QUIET_NS : TICK_NS);
 }
 
 /* ---- making and ending ---- */
@@ -592,6 +637,7 @@ void shard_free(struct shard *s)
     for (size_t i = 0; i < s->host_count; i++) host_free(s->hosts[i]);
     mesh_free(s->mesh);
     catalog_unref(s->catalog);
+    map_deinit(&s->steer);
     mem_free(s->hosts);
     mem_free(s->stats);
 }

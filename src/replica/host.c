@@ -10,7 +10,8 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define QUIET_NS (200 * NS_PER_MS) /* between ticks of a store where nothing happens */
+#define QUIET_NS        (200 * NS_PER_MS) /* between ticks of a store where nothing happens */
+#define ASKED_LATELY_NS (200 * NS_PER_MS)
 
 void host_limits_default(struct host_limits *l)
 {
@@ -39,6 +40,7 @@ void host_limits_default(struct host_limits *l)
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .put_bytes_per_turn = 1 << 20,
         .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
@@ -87,6 +89,25 @@ void host_wake(struct replica *r)
     env_timer_start(&h->tick, h->tick_ns);
 }
 
+void host_share(struct replica *r, bool here)
+{
+    struct replica_share *was = &r->share, now = {0};
+    struct host_stats *t = &r->host->stats;
+    if (here) {
+        now.damaged = r->damage_text[0] != 0;
+        now.leaders = replica_leads(r);
+        if (now.leaders != 0 && r->table != TABLE_CATALOG) {
+            now.keys = (uint64_t)r->counters.keys;
+            now.expires = (uint64_t)r->counters.expires;
+        }
+    }
+    t->leaders += now.leaders - was->leaders;
+    t->keys += now.keys - was->keys;
+    t->expires += now.expires - was->expires;
+    t->damaged += now.damaged - was->damaged;
+    *was = now;
+}
+
 void host_applied(struct replica *r)
 {
     if (!link_linked(&r->applied_link)) list_push_back(&r->host->applied, &r->applied_link);
@@ -124,21 +145,31 @@ void host_fail(struct host *h, enum status st, const char *text)
 
 /* ---- what waits for the log ---- */
 
+#define LARGE_FRAME (64u << 10)
+
+static void release_entry(void *entry) { entry_unref(entry); }
+
 static void send_frame(struct host *h, uint64_t node, uint16_t endpoint, struct bytes frame)
 {
     /* Appends with much in them go by the bulk lane, so that they delay no vote or heartbeat. */
-    enum mesh_lane lane = frame.n > 64 << 10 ? MESH_BULK : MESH_URGENT;
+    enum mesh_lane lane = frame.n > LARGE_FRAME ? MESH_BULK : MESH_URGENT;
     mesh_send(h->mesh, node, endpoint, lane, MESH_RAFT, frame);
 }
 
 void host_send_raft(struct host *h, struct replica *r, const struct raft_message *m, bool after_sync)
 {
     struct buf *b = &h->message;
-    buf_clear(b);
-    buf_put_u64(b, r->partition_id);
-    raft_message_encode(m, b);
     uint64_t node = store_addr_node(m->to_store);
     uint16_t endpoint = store_addr_store(m->to_store);
+    buf_clear_keep(b, HOST_BUFFER_KEEP);
+    buf_put_u64(b, r->partition_id);
+    if (!after_sync && m->entry_count != 0 && m->entries[m->entry_count - 1]->size > LARGE_FRAME) {
+        struct entry *e = raft_message_encode_head(m, b); /* it goes from where it lies */
+        mesh_send_ref(h->mesh, node, endpoint, MESH_BULK, MESH_RAFT, buf_view(b), entry_data(e), release_entry,
+                      entry_ref(e));
+        return;
+    }
+    raft_message_encode(m, b);
     if (!after_sync || log_synced(h->log) >= log_position(h->log)) {
         send_frame(h, node, endpoint, buf_view(b));
         return;
@@ -153,6 +184,12 @@ static void after_free(struct after *a)
 {
     buf_deinit(&a->frame);
     mem_free(a);
+}
+
+static void wake_held(struct host *h)
+{
+    for (struct link *k = list_first(&h->held); k != NULL; k = list_next(&h->held, k))
+        host_wake(CONTAINER_OF(k, struct replica, held));
 }
 
 static void on_synced(void *ctx, uint64_t position)
@@ -173,9 +210,7 @@ static void on_synced(void *ctx, uint64_t position)
     if (h->bound_wanted != 0 && position >= h->bound_position) {
         liveness_bound_durable(&h->liveness, h->bound_wanted);
         h->bound_wanted = 0;
-        struct replica *r;
-        for (size_t i = 0; host_each_replica(h, &i, &r);)
-            if (r->held_back) host_wake(r);
+        wake_held(h);
     }
 }
 
@@ -256,7 +291,8 @@ static void on_lapsed(void *ctx, store_addr_t store)
     /* Those with requests waiting first and at once; the others a few at each tick. */
     for (size_t i = 0; host_each_replica(h, &i, &r);) {
         if (replica_leader_store(r) != store) continue;
-        bool urgent = h->replicas.count <= h->limits.wake_per_tick || r->asked_lately;
+        bool asked = r->asked_ns != 0 && r->asked_ns + ASKED_LATELY_NS > host_now(h);
+        bool urgent = h->replicas.count <= h->limits.wake_per_tick || asked;
         if (urgent) {
             raft_support_lost(r->raft, host_now(h), store, true);
             host_wake(r);
@@ -278,13 +314,22 @@ static void wake_lost(struct host *h)
     }
 }
 
+static bool has_member_on(const struct replica *r, store_addr_t store)
+{
+    struct raft_view view;
+    raft_view(r->raft, &view);
+    for (size_t i = 0; i < view.config->count; i++)
+        if (view.config->members[i].store == store) return true;
+    return false;
+}
+
 /* A store's support of ours began, ended or changed: our leaders there ask to be fortified again. */
 static void on_support_changed(void *ctx, store_addr_t store)
 {
     struct host *h = ctx;
     struct replica *r;
     for (size_t i = 0; host_each_replica(h, &i, &r);) {
-        if (!replica_leads(r)) continue;
+        if (!replica_leads(r) || !has_member_on(r, store)) continue;
         raft_support_changed(r->raft, host_now(h), store);
         host_wake(r);
     }
@@ -311,9 +356,7 @@ static void on_beat(struct host *h, const struct mesh_frame *f)
     if (liveness_step(&h->liveness, now, &in, &reply, &bound)) send_beat(h, &reply);
     want_bound(h, bound);
     check_support(h, now);
-    struct replica *r;
-    for (size_t i = 0; h->held_back != 0 && host_each_replica(h, &i, &r);)
-        if (r->held_back) host_wake(r);
+    wake_held(h);
 }
 
 /* ---- time ---- */
@@ -334,8 +377,7 @@ static void look_for_stall(struct host *h, uint64_t now)
     }
 }
 
-/* Returns when the replica needs the next tick. */
-static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
+static void tick_replica(struct host *h, struct replica *r, uint64_t now)
 {
     if (raft_deadline(r->raft) <= now) {
         raft_tick(r->raft, host_now(h));
@@ -343,15 +385,13 @@ static uint64_t tick_replica(struct host *h, struct replica *r, uint64_t now)
     }
     struct raft_view view;
     raft_view(r->raft, &view);
-    if ((r->applied < view.commit && !r->fetching && !r->reading) || !list_empty(&r->pending) || r->batch_count != 0 ||
-        !list_empty(&r->waits) || !list_empty(&r->reads))
-        host_wake(r);
+    if (replica_waits(r)) host_wake(r);
     snapshot_tick(r, now);
     rebuild_tick(r, now);
     if (view.role == RAFT_LEADER && h->limits.sweep_ns != 0 && now >= r->sweep_ns) replica_sweep(r, now);
     if (view.role == RAFT_LEADER) scrub_tick(r, now);
-    r->asked_lately = false;
-    return MIN(raft_deadline(r->raft), r->jobs != 0 || r->receive != NULL ? now + h->tick_ns : UINT64_MAX);
+    h->stats.visits++;
+    due_update(r, now);
 }
 
 static void on_tick(struct env_timer *timer)
@@ -360,7 +400,6 @@ static void on_tick(struct env_timer *timer)
     uint64_t now = host_now(h);
     h->ticked_ns = now;
     struct liveness_beat beats[32];
-    struct replica *r;
     raise_limit(h);
     look_for_stall(h, now);
     for (size_t n; (n = liveness_due(&h->liveness, now, beats, ARRAY_COUNT(beats))) > 0;) {
@@ -376,8 +415,8 @@ static void on_tick(struct env_timer *timer)
     host_reap_dropped(h);
     flush_rows(h);
     now = host_now(h); /* the rafts may have seen a later time than the one above */
-    uint64_t next = liveness_next_ns(&h->liveness, now);
-    for (size_t i = 0; host_each_replica(h, &i, &r);) next = MIN(next, tick_replica(h, r, now));
+    for (struct replica *r; (r = due_first(h)) != NULL && r->due_ns <= now;) tick_replica(h, r, now);
+    uint64_t next = MIN(liveness_next_ns(&h->liveness, now), due_first(h) != NULL ? due_first(h)->due_ns : UINT64_MAX);
     prefetch_pump(h);
     host_flush_if_due(h, now);
     /* Nothing happened and nothing is due: so the next tick is when something is, or after QUIET_NS. */
@@ -429,6 +468,7 @@ enum status host_open(const struct host_options *options, struct host **out, str
     list_init(&h->busy);
     list_init(&h->after);
     list_init(&h->lost);
+    list_init(&h->held);
     list_init(&h->dropped);
     list_init(&h->applied);
     list_init(&h->prefetch_queue);
@@ -449,7 +489,8 @@ enum status host_open(const struct host_options *options, struct host **out, str
                                     .start_ns = host_now(h),
                                     .lease_ns = h->limits.lease_ns,
                                     .drift_ns = h->limits.drift_ns,
-                                    .interval_ns = h->limits.beat_ns};
+                                    .interval_ns = h->limits.beat_ns,
+                                    .bound_late_ms = h->limits.hlc_ahead_ms / 2};
     liveness_init(&h->liveness, &live, log_bound(h->log));
     stage_init(&h->stage, h->rows);
     h->flushed_ns = host_now(h);
@@ -495,6 +536,7 @@ void host_free(struct host *h)
     for (struct link *k; (k = list_pop_front(&h->after)) != NULL;) after_free(CONTAINER_OF(k, struct after, link));
     prefetch_free_reads(h);
     engine_close(h->engine); /* not before: what jobs held of it came back with their last news */
+    due_deinit(h);
     map_deinit(&h->replicas);
     uint64_t gate;
     void *replay;
@@ -533,7 +575,8 @@ static void on_raft(struct host *h, const struct mesh_frame *f)
     uint64_t partition_id = get_u64(f->body.p);
     struct replica *r = host_replica(h, partition_id);
     if (h->failed || (r != NULL && r->stopped && !r->fenced)) return;
-    if (raft_message_decode(bytes_of(f->body.p + 8, f->body.n - 8), &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) {
+    if (raft_message_decode_taking(bytes_of(f->body.p + 8, f->body.n - 8), f->whole, &m, entries, ARRAY_COUNT(entries),
+                                   &err) != ST_OK) {
         diag(DIAG_WARN, "raft.bad_message from=%llu why=\"%s\"", (unsigned long long)f->from_node, err.text);
         return;
     }
@@ -565,11 +608,9 @@ void host_deliver(struct host *h, const struct mesh_frame *f)
 
 void host_stats(struct host *h, struct host_stats *out)
 {
-    struct replica *r;
     *out = h->stats;
     if (h->closing) return;
     out->replicas = h->replicas.count;
-    for (size_t i = 0; host_each_replica(h, &i, &r);) out->leaders += replica_leads(r);
     log_stats(h->log, &out->log);
     engine_stats(h->engine, &out->engine);
     rows_stats(h->rows, &out->rows);

@@ -45,6 +45,15 @@ static void flush_run(struct env_job *job)
         f->replicas[i].applied = read_durable(f->host->engine, &f->replicas[i]);
 }
 
+/* Not by the size of its files, which stays near the bound however little of them is needed: followers would get snapshots for
+ * ever, each too late for what was given up meanwhile. */
+bool host_log_pressed(const struct host *h)
+{
+    struct log_stats log;
+    log_stats(h->log, &log);
+    return log.needed_bytes >= MIN(h->limits.keep_entries_bytes, h->limits.log.bytes_max / 4);
+}
+
 /* The log may lose what the engine has on disk and no live follower needs from it. */
 static void compact(struct host *h, struct replica *r)
 {
@@ -52,11 +61,7 @@ static void compact(struct host *h, struct replica *r)
     raft_view(r->raft, &view);
     uint64_t through = MIN(r->durable_applied, r->applied);
     if (r->retain_index < through) through = r->retain_index;
-    struct log_stats log;
-    log_stats(h->log, &log);
-    /* Not the size of its files, which stays near the bound however little of them is needed: followers would get
-     * snapshots for ever, each too late for what was given up meanwhile. */
-    if (view.role == RAFT_LEADER && log.needed_bytes < MIN(h->limits.keep_entries_bytes, h->limits.log.bytes_max / 4))
+    if (view.role == RAFT_LEADER && !host_log_pressed(h))
         for (size_t i = 0; i < view.config->count; i++) {
             struct raft_progress p;
             if (raft_peer_progress(r->raft, view.config->members[i].replica_id, &p) && p.match > 0 && !p.snapshotting)
@@ -93,6 +98,14 @@ static void flush_done(struct env_job *job)
     flush_free(f);
 }
 
+/* Can a flush make any of its log superfluous? A quiet replica's is already. */
+static bool has_news(const struct replica *r)
+{
+    struct raft_view view;
+    raft_view(r->raft, &view);
+    return r->durable_applied < r->applied || view.first_index <= r->applied;
+}
+
 static void start_flush(struct host *h)
 {
     if (h->flushing || h->failed) return;
@@ -101,7 +114,7 @@ static void start_flush(struct host *h)
     f->host = h;
     f->replicas = mem_alloc((h->replicas.count + 1) * sizeof *f->replicas);
     for (size_t i = 0; host_each_replica(h, &i, &r);)
-        f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
+        if (has_news(r)) f->replicas[f->count++] = (struct durable){r->partition_id, r->replica_id, 0};
     f->job = (struct env_job){.run = flush_run, .done = flush_done};
     f->status = ST_STOPPED;
     h->flushing = true;
@@ -145,6 +158,7 @@ static void checkpoint_run(struct env_job *job)
 static void checkpoint_done(struct env_job *job)
 {
     struct checkpoint_job *c = CONTAINER_OF(job, struct checkpoint_job, job);
+    c->host->checkpoints--;
     if (c->status == ST_STOPPED) error_set(&c->err, ST_STOPPED, "the store is being closed");
     c->done(c->ctx, c->status, &c->err);
     mem_free(c);
@@ -156,7 +170,7 @@ void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, en
     struct error err = {0};
     enum status st = h->failed || h->closing ? error_set(&err, ST_STOPPED, "store %u has stopped", h->options.store)
                                              : ST_OK;
-    if (st == ST_OK) st = rows_flush(h->rows, &err);
+    if (st == ST_OK) st = h->slow_runs != 0 ? ST_BUSY : rows_flush(h->rows, &err);
     if (st == ST_BUSY)
         error_set(&err, ST_BUSY, "the engine of store %u is too busy just now: try again", h->options.store);
     if (st != ST_OK) {
@@ -166,6 +180,7 @@ void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, en
     struct checkpoint_job *c = mem_zalloc(sizeof *c);
     *c = (struct checkpoint_job){.host = h, .status = ST_STOPPED, .done = done, .ctx = ctx};
     snprintf(c->dir, sizeof c->dir, "%s", dir);
+    h->checkpoints++;
     c->job = (struct env_job){.run = checkpoint_run, .done = checkpoint_done};
     env_worker_submit(h->worker, h->loop, &c->job);
 }

@@ -37,13 +37,24 @@ struct scrub_report {
     uint64_t replica_id, index, hash, rows;
 };
 
+struct replica_share {
+    uint64_t leaders, keys, expires, damaged;
+};
+
+/* A binary heap by due_ns, then partition id. */
+struct due_heap {
+    struct replica **at;
+    size_t n, cap;
+};
+
 struct replica {
     struct host *host;
     uint64_t partition_id, replica_id;
     uint32_t table, slot_lo, slot_hi;
     struct raft *raft;
-    struct link busy;     /* in host.busy: has something to do at the end of this turn */
-    uint64_t deadline_ns; /* raft's, as last seen */
+    struct link busy; /* in host.busy: has something to do at the end of this turn */
+    uint64_t due_ns;  /* when a tick has to look at it again; UINT64_MAX: never (host_due.c) */
+    size_t due_at;    /* its place in host.due */
 
     /* state machine */
     uint64_t applied, applied_term;
@@ -56,7 +67,8 @@ struct replica {
     bool applied_dirty;                /* the applied row has to be put before the next engine batch */
     struct map windows_dirty;          /* sessions whose row has to be put */
     bool fetching;                     /* apply waits for a row, or an entry is run by a worker */
-    bool running_off;                  /* … the latter: outcome windows are the worker's */
+    bool running_off;                  /* … the latter: outcome windows are the worker's; or `slow` is under way */
+    struct slow_run *slow;             /* a large entry whose rows are being written, some a turn */
     uint32_t fetch_tries;
     struct list prefetches; /* of entries appended and not applied (prefetch.c) */
     bool stopped;
@@ -65,6 +77,7 @@ struct replica {
         fenced; /* stopped because its rows are wrong; its log is not: it votes and acknowledges, and asks for other rows */
     uint32_t rebuilds; /* asked for since it was fenced */
     uint64_t rebuild_at_ns, rebuild_ask_ns;
+    uint64_t pass_at_ns; /* when it may next pass over entries */
     struct {
         uint64_t replica_id, until_ns;
     } unfit[RAFT_MEMBERS_MAX]; /* leader: who told that it is fenced, and so can't lead */
@@ -80,9 +93,10 @@ struct replica {
     /* leader */
     struct buf batch; /* ops of the entry being gathered, each with its length */
     struct replica_request **batch_requests;
+    struct bytes batch_large; /* not empty: the batch's only op, where its request has it, instead of in `batch` */
     size_t batch_count, batch_cap;
     uint64_t batch_timestamps;
-    bool held_back;      /* a batch waits for a higher limit of the clock, or for room in the raft */
+    struct link held;    /* in host.held: a batch waits for a higher limit of the clock, or for room in the raft */
     struct list pending; /* requests waiting to enter a batch (after an overloaded or limit-bound turn) */
     uint64_t pending_bytes;
     struct list flights;
@@ -116,7 +130,8 @@ struct replica {
     struct link lost; /* in host.lost */
     store_addr_t lost_store;
     struct link applied_link;   /* in host.applied: its applied row has to be put before the next engine batch */
-    bool asked_lately;          /* a request came since the last tick */
+    uint64_t asked_ns;          /* when the last request came */
+    struct replica_share share; /* its part of the host's totals */
     struct raft_config watched; /* the members whose stores are in liveness because of this replica */
     uint64_t watched_index;
 };
@@ -141,7 +156,8 @@ struct host {
     struct env_timer tick;
     uint64_t tick_ns, ticked_ns; /* its usual distance; when it last fired */
     bool woken, quiet;           /* a replica was woken since the last tick; the next tick is far */
-    unsigned held_back;          /* replicas whose batch is */
+    struct list held;            /* replicas whose batch is held back */
+    struct due_heap due;         /* replicas that a tick has to look at, the next first */
     hlc_t bound_wanted;          /* being made durable; 0: none */
     uint64_t bound_position;
     struct list applied; /* replicas whose applied row is to be put */
@@ -153,6 +169,7 @@ struct host {
     char failed_text[300];
     bool closing;
     bool flushing, flush_wanted;
+    unsigned slow_runs, checkpoints; /* under way; one excludes the other */
     uint64_t flushed_ns;
     uint64_t stalled_since_ns;
     bool engine_busy;
@@ -163,14 +180,22 @@ struct host {
     uint64_t planned_bytes, prefetched_bytes;
     struct stage stage;
     struct buf scratch, results, message;
-    struct host_stats stats;
+    struct host_stats stats; /* its leaders, keys, expires and damaged are kept up to date by host_share */
 };
 
 uint64_t host_now(struct host *h);
 /* The replica has something to do: it is seen to at the end of this turn. */
 void host_wake(struct replica *r);
-void host_applied(struct replica *r);      /* its applied row has to be in the next engine batch */
-void host_watch_config(struct replica *r); /* the members may have changed: watch their stores */
+void host_applied(struct replica *r);          /* its applied row has to be in the next engine batch */
+void host_watch_config(struct replica *r);     /* the members may have changed: watch their stores */
+void host_share(struct replica *r, bool here); /* counts it among the host's totals as it is now, or no more */
+
+/* host_due.c */
+void due_set(struct replica *r, uint64_t due_ns); /* UINT64_MAX: a tick need not look at it */
+struct replica *due_first(const struct host *h);  /* NULL: none */
+void due_update(struct replica *r, uint64_t now); /* from what it is waiting for now */
+void due_deinit(struct host *h);
+bool replica_waits(const struct replica *r); /* for what a later turn may bring, without being woken */
 /* Brings a row, or the rows of [lo, hi) if hi is not empty, into memory; then the replica has a turn. False: not now. */
 bool host_fetch(struct replica *r, struct bytes lo, struct bytes hi);
 void host_fail(struct host *h, enum status st, const char *text);
@@ -179,6 +204,8 @@ void host_send_raft(struct host *h, struct replica *r, const struct raft_message
 void host_reap_dropped(struct host *h);               /* frees what was dropped once no job points at it any more */
 void host_flush_soon(struct host *h);                 /* what was put into the rows has to be durable soon */
 void host_flush_if_due(struct host *h, uint64_t now); /* host_flush.c */
+bool host_log_pressed(
+    const struct host *h); /* so much of the log is needed that nobody's convenience keeps more of it */
 
 /* replica.c */
 struct replica *replica_new(struct host *h, const struct replica_spec *spec);
@@ -191,6 +218,7 @@ void replica_stop(struct replica *r, const char *fmt, ...) __attribute__((format
 
 /* replica_apply.c */
 void replica_apply(struct replica *r);
+void replica_slow_abandon(struct replica *r); /* it is being dropped or freed */
 /* prefetch.c */
 void prefetch_entry(struct replica *r, struct entry *e); /* it is appended, in place of any at its index or above */
 bool prefetch_ready(struct replica *r, const struct entry *e); /* false: wait; the replica is woken */
@@ -208,10 +236,12 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
 void replica_run_reads(struct replica *r);
 void replica_run_waits(struct replica *r);
 void replica_sweep(struct replica *r, uint64_t now);
+bool replica_sweeps(const struct replica *r); /* is there anything to sweep? */
 /* rebuild.c */
 void replica_fence(struct replica *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void rebuild_load(struct replica *r, struct bytes text); /* at opening: it was fenced */
 void rebuild_tick(struct replica *r, uint64_t now);
+uint64_t rebuild_due(const struct replica *r); /* when rebuild_tick has something to do */
 void rebuild_asked(struct replica *r, uint64_t by, uint64_t applied, bool wants); /* leader */
 bool rebuild_unfit(const struct replica *r, uint64_t replica_id, uint64_t now);   /* leader */
 void rebuild_done(struct replica *r);                                             /* a snapshot has replaced the rows */

@@ -226,6 +226,7 @@ enum status host_open_replica(struct host *h, const struct replica_spec *spec, s
     }
     hlc_see(&h->clock, r->applied_ts);
     map_set(&h->replicas, spec->partition_id, r);
+    host_share(r, true);
     watch_members(h, r, true);
     if (r->applied == 0 && r->applied_config.count != 0) {
         r->applied_dirty = true; /* the first configuration is found again after a restart */
@@ -285,7 +286,10 @@ void host_drop_replica(struct host *h, uint64_t partition_id)
     struct replica *r = map_remove(&h->replicas, partition_id);
     if (r == NULL) return;
     replica_lost_leadership(r);
+    replica_slow_abandon(r);
     r->dropped = true;
+    host_share(r, false);
+    due_set(r, UINT64_MAX);
     snapshot_abort_all(r);
     prefetch_forget_all(r);
     watch_members(h, r, false);

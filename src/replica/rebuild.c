@@ -5,7 +5,12 @@
  * a row that says so (SYSTEM_FENCE), so that a restart forgets nothing. Its log and its votes are whole, so it goes on
  * voting and acknowledging. It asks the leader for a snapshot at or above what it had applied; that one replaces all rows at
  * once, and it goes on applying its own log from there. The row goes after the rows were replaced: a crash in between
- * rebuilds once more. It asks again each time after twice as long, at last every two minutes. */
+ * rebuilds once more. It asks again each time after twice as long, at last every two minutes.
+ *
+ * Meanwhile its log grows with what the others write. While the store's log is small all of it is kept, and applied to the
+ * new rows. Then the replica passes over what is committed: its applied index moves on although nothing is applied, for its
+ * rows are to be replaced whole anyway, and the log before it can go. It asks for rows at or above that index from then on.
+ * Committed entries that were applied elsewhere are what is passed over, so nothing is lost by it. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -18,6 +23,7 @@
 #define REBUILD_MIN_NS (2 * NS_PER_S)
 #define REBUILD_MAX_NS (120 * NS_PER_S)
 #define FENCED_NOTE_NS (30 * NS_PER_S)
+#define PASS_NS        (10 * NS_PER_S)
 #define UNFIT_NS       (300 * NS_PER_S) /* longer than between two words of a fenced replica */
 
 enum { WANTS_ROWS = 2, FENCED = 3 };
@@ -54,14 +60,54 @@ void rebuild_load(struct replica *r, struct bytes text)
     r->stopped = r->fenced = true;
 }
 
+/* Is anybody there to be asked for rows? */
+static bool rebuild_waits(const struct replica *r)
+{
+    struct raft_view view;
+    if (!r->fenced || r->receive != NULL) return false;
+    raft_view(r->raft, &view);
+    return view.leader != 0 && view.leader != r->replica_id;
+}
+
+uint64_t rebuild_due(const struct replica *r)
+{
+    return rebuild_waits(r) ? MIN(r->rebuild_at_ns, r->pass_at_ns) : UINT64_MAX;
+}
+
+/* Not while rows are on their way: they would be older than what was passed over. A configuration has to be the last one
+ * committed, so that the applied row can name it. */
+static bool pass_over(struct replica *r, uint64_t now)
+{
+    struct raft_view view;
+    if (now < r->pass_at_ns) return false;
+    r->pass_at_ns = now + PASS_NS;
+    if (r->jobs != 0 || r->installing || !host_log_pressed(r->host)) return false;
+    raft_view(r->raft, &view);
+    uint64_t term = raft_term_at(r->raft, view.commit);
+    if (view.commit <= r->applied || term == 0 || !view.config_committed) return false;
+    diag(DIAG_WARN, "replica.passed_over partition=%llu replica=%llu from=%llu to=%llu",
+         (unsigned long long)r->partition_id, (unsigned long long)r->replica_id, (unsigned long long)r->applied + 1,
+         (unsigned long long)view.commit);
+    r->host->stats.passed_over += view.commit - r->applied;
+    r->applied = view.commit;
+    r->applied_term = term;
+    r->applied_ts = r->last_ts = MAX(r->applied_ts, raft_hlc_floor(r->raft));
+    r->applied_config = *view.config;
+    r->applied_dirty = true;
+    host_applied(r);
+    prefetch_applied(r);
+    raft_applied(r->raft, r->applied);
+    return true;
+}
+
 void rebuild_tick(struct replica *r, uint64_t now)
 {
     struct raft_view view;
-    if (!r->fenced || now < r->rebuild_at_ns || r->receive != NULL) return;
+    if (!rebuild_waits(r)) return;
+    bool passed = pass_over(r, now);
+    if (now < r->rebuild_at_ns && !passed) return;
     raft_view(r->raft, &view);
-    if (view.leader == 0 || view.leader == r->replica_id) return;
-    bool wants = r->rebuilds < REBUILDS_MAX ||
-                 now >= r->rebuild_ask_ns; /* seldom, but without end: its log can't be cut meanwhile */
+    bool wants = r->rebuilds < REBUILDS_MAX || passed || now >= r->rebuild_ask_ns; /* seldom, but without end */
     r->rebuild_at_ns = now + (r->rebuilds < REBUILDS_MAX ? MIN(REBUILD_MIN_NS << r->rebuilds, REBUILD_MAX_NS)
                                                          : FENCED_NOTE_NS);
     if (wants) {

@@ -113,7 +113,7 @@ struct replica *replica_new(struct host *h, const struct replica_spec *spec)
                           .table = spec->table,
                           .slot_lo = spec->slot_lo,
                           .slot_hi = spec->slot_hi,
-                          .deadline_ns = UINT64_MAX,
+                          .due_ns = UINT64_MAX,
                           .retain_index = UINT64_MAX,
                           .read_id_next = 1};
     windows_init(&r->windows, h->limits.window_sessions_max);
@@ -127,6 +127,7 @@ struct replica *replica_new(struct host *h, const struct replica_spec *spec)
 
 void replica_free(struct replica *r)
 {
+    replica_slow_abandon(r);
     prefetch_forget_all(r);
     raft_free(r->raft);
     windows_deinit(&r->windows);
@@ -261,7 +262,8 @@ void replica_turn(struct replica *r)
     replica_run_reads(r);
     replica_run_waits(r);
     host_watch_config(r);
-    r->deadline_ns = raft_deadline(r->raft);
+    host_share(r, true);
+    due_update(r, host_now(r->host));
 }
 
 /* ---- what others ask ---- */
@@ -320,8 +322,10 @@ enum status replica_scan(struct replica *r, struct bytes lo, struct bytes hi,
 
 void replica_want_retention(struct replica *r, uint64_t retention_ms)
 {
+    if (r->retention_known && r->wanted_retention_ms == retention_ms) return;
     r->wanted_retention_ms = retention_ms;
     r->retention_known = true;
+    host_wake(r);
 }
 
 /* ---- membership ---- */
@@ -378,16 +382,29 @@ static bool next_config(const struct replica *r, const struct raft_view *view, c
     return !same && out->count > 0;
 }
 
-void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint64_t preferred)
+static bool as_wanted(const struct raft_config *now, const struct raft_config *wanted)
+{
+    uint32_t members = 0;
+    for (size_t i = 0; i < wanted->count; i++) {
+        const struct raft_member *w = &wanted->members[i];
+        if (w->roles == 0) continue;
+        members++;
+        if (!config_has_role(now, w->replica_id, w->roles)) return false;
+    }
+    return now->count == members;
+}
+
+bool replica_reconcile(struct replica *r, const struct raft_config *wanted, uint64_t preferred)
 {
     struct raft_view view;
     struct error err = {0};
     uint64_t now = host_now(r->host);
     raft_view(r->raft, &view);
     /* A plan older than the one that the group follows already is not followed: this node's catalog is behind. */
-    if (wanted->epoch < view.config->epoch && !MUTATION("stale_plan_followed")) return;
+    if (wanted->epoch < view.config->epoch && !MUTATION("stale_plan_followed")) return false;
     bool settled = view.config_committed && !raft_config_joint(view.config);
-    if (view.role != RAFT_LEADER || view.transferring || (!settled && !MUTATION("config_before_own_term"))) return;
+    if (view.role != RAFT_LEADER) return false;
+    if (view.transferring || (!settled && !MUTATION("config_before_own_term"))) return true;
     struct raft_config next;
     if (now >= r->change_retry_ns && next_config(r, &view, wanted, &next)) {
         uint64_t epoch = view.config->epoch;
@@ -398,7 +415,7 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
                  next.count);
             host_wake(r);
         }
-        return;
+        return true;
     }
     if (preferred != 0 && preferred != r->replica_id && now >= r->transfer_retry_ns &&
         config_has_role(view.config, preferred, RAFT_VOTER) && !rebuild_unfit(r, preferred, now)) {
@@ -408,8 +425,9 @@ void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint
         /* Only to one that is there and has everything: a transfer costs a moment without a leader. */
         if (peer == NULL || peer->from_until_ns <= now || !raft_peer_progress(r->raft, preferred, &p) ||
             p.match < view.commit)
-            return;
+            return !as_wanted(view.config, wanted);
         r->transfer_retry_ns = now + 3 * NS_PER_S;
         if (raft_transfer(r->raft, now, preferred, &err) == ST_OK) host_wake(r);
     }
+    return !as_wanted(view.config, wanted);
 }

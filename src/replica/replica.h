@@ -49,8 +49,9 @@ bool replica_read_now(struct replica *r, const struct op *op, struct buf *out);
 void replica_want_retention(struct replica *r, uint64_t retention_ms);
 
 /* Steps toward the members that the catalog wants (roles RAFT_VOTER, RAFT_LEARNER, or 0: to be removed), if this is the
- * leader; call whenever either changes, and from time to time. `preferred`: who should lead, 0: no matter. */
-void replica_reconcile(struct replica *r, const struct raft_config *wanted, uint64_t preferred);
+ * leader; call whenever either changes, and from time to time. `preferred`: who should lead, 0: no matter. True: the members
+ * are not those yet, ask again soon. */
+bool replica_reconcile(struct replica *r, const struct raft_config *wanted, uint64_t preferred);
 
 struct replica_info {
     uint64_t partition_id, replica_id;

@@ -25,6 +25,7 @@ enum status replica_submit(struct replica *r, struct replica_request *q)
 {
     struct host *h = r->host;
     if (h->failed || r->stopped || r->dropped || h->closing) return ST_STOPPED;
+    r->asked_ns = host_now(h);
     if (!replica_leads(r)) return ST_NOT_LEADER;
     struct raft_view view;
     raft_view(r->raft, &view);
@@ -146,15 +147,24 @@ static bool evaluate(struct replica *r, struct replica_request *q, const struct 
 
 static void hold_back(struct replica *r, bool held)
 {
-    if (r->held_back == held) return;
-    r->held_back = held;
-    r->host->held_back += held ? 1 : -1u;
+    if (link_linked(&r->held) == held) return;
+    if (held) list_push_back(&r->host->held, &r->held);
+    else link_remove(&r->held);
+}
+
+static void clear_batch(struct replica *r)
+{
+    buf_clear_keep(&r->batch, HOST_BUFFER_KEEP);
+    r->batch_large = (struct bytes){0};
+    r->batch_count = 0;
+    r->batch_timestamps = 0;
 }
 
 static bool propose_batch(struct replica *r)
 {
     struct host *h = r->host;
-    struct buf data = {0};
+    struct buf head = {0};
+    struct bytes data = r->batch_large.n != 0 ? r->batch_large : buf_view(&r->batch);
     uint64_t index, term;
     uint64_t now = host_now(h);
     hlc_t limit = raft_hlc_limit(r->raft, now);
@@ -165,12 +175,12 @@ static bool propose_batch(struct replica *r)
         /* A wall clock that runs ahead gives way to the limit; a limit that is behind what was used holds writes back. */
         first = MAX(h->clock.last + 1, r->last_ts + 1);
         hold_back(r, first + r->batch_timestamps > limit);
-        if (r->held_back) return false;
+        if (link_linked(&r->held)) return false;
     }
-    buf_put_varint(&data, r->batch_count);
-    buf_put_bytes(&data, buf_view(&r->batch));
-    enum status st = raft_propose(r->raft, now, ENTRY_OPS, first, buf_view(&data), &index, &term);
-    buf_deinit(&data);
+    buf_put_varint(&head, r->batch_count);
+    if (r->batch_large.n != 0) buf_put_varint(&head, r->batch_large.n);
+    enum status st = raft_propose2(r->raft, now, ENTRY_OPS, first, buf_view(&head), data, &index, &term);
+    buf_deinit(&head);
     hold_back(r, st != ST_OK);
     if (st != ST_OK) return false;
     hlc_see(&h->clock, first + r->batch_timestamps - 1);
@@ -181,9 +191,7 @@ static bool propose_batch(struct replica *r)
     f->requests = mem_copy(r->batch_requests, r->batch_count * sizeof *f->requests);
     list_push_back(&r->flights, &f->link);
     h->stats.proposals += r->batch_count;
-    buf_clear_keep(&r->batch, HOST_BUFFER_KEEP);
-    r->batch_count = 0;
-    r->batch_timestamps = 0;
+    clear_batch(r);
     return true;
 }
 
@@ -195,7 +203,8 @@ static void add_to_batch(struct replica *r, struct replica_request *q, struct by
     }
     r->batch_requests[r->batch_count++] = q;
     r->batch_timestamps += op_timestamps(op);
-    buf_put_lp(&r->batch, encoded);
+    if (encoded.n > r->host->limits.batch_bytes_max) r->batch_large = encoded; /* alone: see replica_close_batch */
+    else buf_put_lp(&r->batch, encoded);
 }
 
 void replica_close_batch(struct replica *r)
@@ -224,8 +233,13 @@ void replica_close_batch(struct replica *r)
             bool ok = op_decode(encoded, &op);
             ASSERT(ok);
         }
+        if (encoded.n > h->limits.batch_bytes_max && r->batch_count != 0 && !propose_batch(r)) {
+            list_push_front(&r->pending, &q->link);
+            break;
+        }
         add_to_batch(r, q, encoded, &op);
-        if (r->batch.n < h->limits.batch_bytes_max && r->batch_count < h->limits.batch_ops_max) continue;
+        if (r->batch_large.n == 0 && r->batch.n < h->limits.batch_bytes_max && r->batch_count < h->limits.batch_ops_max)
+            continue;
         if (!propose_batch(r)) break;
     }
     if (r->batch_count != 0) propose_batch(r);
@@ -288,9 +302,7 @@ void replica_lost_leadership(struct replica *r)
         r->pending_bytes -= r->batch_requests[i]->op.n;
         finish(r->batch_requests[i], ST_NOT_LEADER, false, (struct bytes){0});
     }
-    r->batch_count = 0;
-    r->batch_timestamps = 0;
-    buf_clear(&r->batch);
+    clear_batch(r);
     hold_back(r, false);
     while ((k = list_pop_front(&r->pending)) != NULL) {
         struct replica_request *q = CONTAINER_OF(k, struct replica_request, link);
@@ -346,11 +358,11 @@ void replica_serve_reads(struct replica *r, const struct raft_read *reads, size_
 }
 
 /* A read of the rows as they are, or as they were. */
-static enum status run_read(const struct op *op, struct op_view *view, hlc_t read_ts, struct buf *result)
+static enum status run_read(const struct op *op, struct op_view *view, hlc_t read_ts, hlc_t newest, struct buf *result)
 {
     if (read_ts == 0) return op_run(op, view, result);
     struct history_reader then;
-    history_reader_init(&then, view, read_ts);
+    history_reader_init(&then, view, read_ts, newest);
     enum status st = op_run(op, &then.view, result);
     history_reader_deinit(&then);
     return st;
@@ -364,6 +376,7 @@ struct disk_read {
     struct op_view view;
     struct op_counters counters;
     hlc_t read_ts; /* 0: now */
+    hlc_t newest;  /* of what is applied */
     enum status status;
     struct buf op_copy, result;
 };
@@ -374,7 +387,7 @@ static void disk_read_run(struct env_job *job)
     struct op op;
     bool ok = op_decode(buf_view(&d->op_copy), &op);
     ASSERT(ok);
-    d->status = run_read(&op, &d->view, d->read_ts, &d->result);
+    d->status = run_read(&op, &d->view, d->read_ts, d->newest, &d->result);
 }
 
 static void disk_read_done(struct env_job *job)
@@ -410,6 +423,7 @@ static bool read_from_disk(struct replica *r, struct replica_request *q, hlc_t t
     d->disk = (struct disk_view){.engine = h->engine, .snapshot = engine_snapshot_take(h->engine)};
     d->counters = r->counters;
     d->read_ts = q->read_ts;
+    d->newest = r->last_ts;
     d->status = ST_STOPPED; /* unless it runs */
     d->view = (struct op_view){.ctx = &d->disk,
                                .table = r->table,
@@ -492,7 +506,7 @@ static bool serve_read(struct replica *r, struct replica_request *q, hlc_t ts, u
         done = false; /* it is of a time still to come */
     } else if (st == ST_OK) {
         applied_view(r, ts, &counters, &view);
-        st = run_read(&op, &view, q->read_ts, &result);
+        st = run_read(&op, &view, q->read_ts, r->last_ts, &result);
         if (st == ST_NOT_READY) done = fetch_for_read(r, q, ts, fetches);
     }
     if (st != ST_NOT_READY) {

@@ -164,13 +164,18 @@ static void sweep_history(struct replica *r)
     buf_deinit(&keys);
 }
 
-static void keep_history(struct replica *r)
+static bool has_history(const struct replica *r)
 {
     const struct op_counters *c = &r->counters;
     bool changed = r->retention_known && r->wanted_retention_ms != c->retention_ms;
-    if (!changed && c->retention_ms == 0 && c->watermark == 0) return; /* never had any */
-    if (!changed && r->history_none_applied == r->applied) return;     /* nothing is left, and nothing came since */
-    if (!raise_watermark(r)) sweep_history(r);
+    if (!changed && c->retention_ms == 0 && c->watermark == 0) return false; /* never had any */
+    return changed || r->history_none_applied != r->applied; /* else nothing is left, and nothing came since */
+}
+
+bool replica_sweeps(const struct replica *r)
+{
+    return r->table != TABLE_CATALOG && !r->stopped &&
+           (r->counters.garbage > 0 || r->counters.expires > 0 || has_history(r));
 }
 
 void replica_sweep(struct replica *r, uint64_t now)
@@ -179,7 +184,7 @@ void replica_sweep(struct replica *r, uint64_t now)
     if (r->sweeps != 0 || r->table == TABLE_CATALOG || r->stopped) return;
     if (r->counters.garbage > 0) sweep_garbage(r);
     if (r->counters.expires > 0) sweep_expired(r);
-    keep_history(r);
+    if (has_history(r) && !raise_watermark(r)) sweep_history(r);
     /* While there is much to do, go on soon. */
     if (r->sweeps != 0) r->sweep_ns = now + r->host->limits.sweep_ns / 20;
 }
