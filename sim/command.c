@@ -3,6 +3,8 @@
 #include "sim/command.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -44,12 +46,10 @@ struct totals {
 };
 
 static const char help[] =
-    "usage: cairn sim [--seed S] [--seeds N] [--seconds T] [--nodes N] [--faults LIST] [--profile NAME]\n"
-    "                 [--beyond-budget] [--first] [--log] [--history FILE]\n"
-    "\n"
     "Runs whole clusters in virtual time, disturbs them, and checks that what clients were told is linearizable, that\n"
     "nothing acknowledged is lost or applied twice, that replicas agree, and that the cluster serves again after the faults.\n"
     "\n"
+    "Options:\n"
     "  --seed S        the first seed (default 1); the same seed is the same run, byte for byte\n"
     "  --seeds N       run N seeds, from S on (default 1)\n"
     "  --seconds T     virtual seconds of faults in each run (default 20)\n"
@@ -65,6 +65,20 @@ static const char help[] =
     "                  write what the rafts of partition P (default 2) do, from the moment when all nodes have settled, for etcd's
     "
     "                  TLA+ specification (docs/raft-trace.md)\n";
+
+void sim_help(void) { fputs(help, stdout); }
+
+/* One line on stderr, as all commands do. */
+__attribute__((format(printf, 1, 2))) static int usage(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fprintf(stderr, "cairn: ");
+    vfprintf(stderr, fmt, args);
+    fprintf(stderr, "\n");
+    va_end(args);
+    return 2;
+}
 
 static double real_now(void)
 {
@@ -414,9 +428,10 @@ static bool parse_faults(const char *list, uint32_t *out)
                                    strncmp(sim_fault_name((enum sim_fault)f), list, n) != 0))
             f++;
         if (f == FAULT_COUNT) {
-            printf("cairn sim: --faults: there is no kind '%.*s'; the kinds are:", (int)n, list);
-            for (unsigned i = 0; i < FAULT_COUNT; i++) printf(" %s", sim_fault_name((enum sim_fault)i));
-            printf("\n");
+            char kinds[1000] = "";
+            for (unsigned i = 0, at = 0; i < FAULT_COUNT && at < sizeof kinds; i++)
+                at += (unsigned)snprintf(kinds + at, sizeof kinds - at, " %s", sim_fault_name((enum sim_fault)i));
+            usage("--faults: there is no kind '%.*s'; the kinds are:%s", (int)n, list, kinds);
             return false;
         }
         *out |= 1u << f;
@@ -428,22 +443,36 @@ static bool parse_faults(const char *list, uint32_t *out)
 static bool parse_profile(const char *name, enum sim_profile *out)
 {
     if (sim_profile_find(name, out)) return true;
-    printf("cairn sim: --profile: there is no '%s'; there are:", name);
-    for (unsigned i = 0; i < PROFILE_COUNT; i++) printf(" %s", sim_profile_name((enum sim_profile)i));
-    printf("\n");
+    char names[1000] = "";
+    for (unsigned i = 0, at = 0; i < PROFILE_COUNT && at < sizeof names; i++)
+        at += (unsigned)snprintf(names + at, sizeof names - at, " %s", sim_profile_name((enum sim_profile)i));
+    usage("--profile: there is no '%s'; there are:%s", name, names);
     return false;
 }
 
 static bool number(const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *out)
 {
     uint64_t v;
-    if (text == NULL || !bytes_to_u64(bytes_str(text), &v) || v < low || v > high) {
-        printf("cairn sim: %s takes a number from %" PRIu64 " to %" PRIu64 "%s%s\n", name, low, high,
-               text != NULL ? ", not " : "", text != NULL ? text : "");
+    if (!bytes_to_u64(bytes_str(text), &v) || v < low || v > high) {
+        usage("%s takes a number from %" PRIu64 " to %" PRIu64 ", not '%s'", name, low, high, text);
         return false;
     }
     *out = v;
     return true;
+}
+
+static bool takes_value(const char *option)
+{
+    static const char *const options[] = {
+        "--seed",     "--seeds",      "--seconds",         "--nodes",   "--history",
+        "--faults",   "--raft-trace", "--trace-partition", "--profile",
+#ifdef CAIRN_MUTATIONS
+        "--mutation",
+#endif
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++)
+        if (strcmp(option, options[i]) == 0) return true;
+    return false;
 }
 
 int sim_main(int argc, char **argv)
@@ -453,10 +482,6 @@ int sim_main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool ok = true;
-        if (strcmp(argv[i], "--help") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
         if (strcmp(argv[i], "--log") == 0 || strcmp(argv[i], "--beyond-budget") == 0) {
             o.log = o.log || argv[i][2] == 'l';
             o.beyond = o.beyond || argv[i][2] == 'b';
@@ -466,30 +491,24 @@ int sim_main(int argc, char **argv)
             o.first = true;
             continue;
         }
+        if (!takes_value(argv[i])) return usage("sim: there is no option '%s': 'cairn help sim' lists them", argv[i]);
+        if (value == NULL) return usage("%s needs a value: 'cairn help sim' says which", argv[i]);
         if (strcmp(argv[i], "--seed") == 0) ok = number("--seed", value, 0, UINT64_MAX, &o.seed);
         else if (strcmp(argv[i], "--seeds") == 0) ok = number("--seeds", value, 1, 1000000000, &seeds);
         else if (strcmp(argv[i], "--seconds") == 0) ok = number("--seconds", value, 1, 100000, &o.seconds);
         else if (strcmp(argv[i], "--nodes") == 0) ok = number("--nodes", value, 1, 9, &nodes);
         else if (strcmp(argv[i], "--history") == 0) o.history_path = value;
-        else if (strcmp(argv[i], "--faults") == 0) ok = value != NULL && parse_faults(value, &o.faults);
-        else if (strcmp(argv[i], "--raft-trace") == 0) ok = (o.trace_path = value) != NULL;
+        else if (strcmp(argv[i], "--faults") == 0) ok = parse_faults(value, &o.faults);
+        else if (strcmp(argv[i], "--raft-trace") == 0) o.trace_path = value;
         else if (strcmp(argv[i], "--trace-partition") == 0)
             ok = number("--trace-partition", value, 1, UINT64_MAX, &o.trace_partition);
-        else if (strcmp(argv[i], "--profile") == 0)
-            ok = o.profile_given = value != NULL && parse_profile(value, &o.profile);
-#ifdef CAIRN_MUTATIONS
-        else if (strcmp(argv[i], "--mutation") == 0) mutation_set(value);
-#endif
-        else {
-            printf("cairn sim: unknown option '%s'\n%s", argv[i], help);
-            return 2;
-        }
+        else if (strcmp(argv[i], "--profile") == 0) ok = o.profile_given = parse_profile(value, &o.profile);
+        else mutation_set(value);
         if (!ok) return 2;
         i++;
     }
     if (o.beyond && o.profile_given) {
-        printf("cairn sim: --beyond-budget goes with no profile\n");
-        return 2;
+        return usage("--beyond-budget goes with no --profile: leave one of the two out");
     }
     o.nodes = (unsigned)nodes;
     struct totals t = {0};

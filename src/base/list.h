@@ -54,7 +54,7 @@ static inline struct link *list_pop_front(struct list *l)
 {
     struct link *k = list_first(l);
     if (k == NULL) return NULL;
-    ASSERT(k->prev == &l->head);
+    ASSERT(k->prev == &l->head && k->next != NULL);
     l->head.next = k->next;
     k->next->prev = &l->head;
     k->prev = k->next = NULL;

@@ -50,8 +50,7 @@ static const struct cli_command commands[] = {
      "whatever the answers do, and latency counts from the moment a request was due, so that waiting is not left out.",
      bench_main, bench_help},
     {"sim", "[--seed S] [--seeds N] [--seconds T] [--nodes N] …",
-     "runs clusters in simulation, under faults, and checks them",
-     "The same seed is the same run, byte for byte. 'cairn sim --help' lists the options.", sim_main, NULL},
+     "runs clusters in simulation, under faults, and checks them", NULL, sim_main, sim_help},
     {"version", "", "prints the version", NULL, version_main, NULL},
     {"help", "[COMMAND]", "prints this, or a command's help", NULL, help_main, NULL},
 };
@@ -68,6 +67,10 @@ static const char *next_command(void *ctx, size_t at) { return at < ARRAY_COUNT(
 static int unknown(const char *name)
 {
     const char *near = nearest_word(name, next_command, NULL);
+    if (name[0] == '-') {
+        cli_error("a command comes before '%s': 'cairn help' lists them; cairn serve %s …, perhaps?", name, name);
+        return EXIT_USAGE;
+    }
     if (near != NULL) cli_error("there is no command '%s'. Did you mean 'cairn %s'?", name, near);
     else cli_error("there is no command '%s': 'cairn help' lists them", name);
     return EXIT_USAGE;
@@ -75,7 +78,7 @@ static int unknown(const char *name)
 
 static void help_of(const struct cli_command *c)
 {
-    printf("cairn %s %s\n\n%s\n", c->name, c->arguments, c->summary);
+    printf("cairn %s%s%s\n\n%s\n", c->name, c->arguments[0] != 0 ? " " : "", c->arguments, c->summary);
     if (c->about != NULL) printf("\n%s\n", c->about);
     if (c->more != NULL) {
         printf("\n");

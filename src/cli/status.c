@@ -23,7 +23,7 @@ static struct {
     bool json;
 } options;
 static const struct cli_option option_table[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_ADDRESS, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
     {"json", CLI_FLAG, &options.json, NULL, "prints what that node says, as JSON", 0, 0},
 };
 void status_help(void) { cli_options_help(option_table, ARRAY_COUNT(option_table)); }

@@ -99,6 +99,9 @@ struct replica *shard_replica(struct shard *s, uint64_t partition_id);
 /* join.c */
 void node_found_or_join(struct node *n);
 void node_on_join(struct shard *s, const struct mesh_frame *f);
+/* The body of MESH_JOIN; address has room for max bytes. */
+enum status join_decode(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores,
+                        struct lineage *lineage, struct error *err);
 void node_on_who(struct shard *s, const struct mesh_frame *f); /* shard 0 */
 void node_founded(struct node *n);                             /* all stores are open */
 void node_stop_joining(struct node *n);
