@@ -62,8 +62,7 @@ static const char help[] =
     "  --log           print what the nodes report, with virtual times\n"
     "  --history FILE  write what the clients did, one JSON object a line\n"
     "  --raft-trace FILE [--trace-partition P]\n"
-    "                  write what the rafts of partition P (default 2) do, from the moment when all nodes have settled, for etcd's
-    "
+    "                  write what the rafts of partition P (default 2) do, from the moment when all nodes have settled, for etcd's\n"
     "                  TLA+ specification (docs/raft-trace.md)\n";
 
 void sim_help(void) { fputs(help, stdout); }
