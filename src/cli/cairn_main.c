@@ -7,6 +7,11 @@
 #include "node/settings.h"
 #include "sim/command.h"
 
+/* jemalloc's: large blocks are kept for seconds, like others, instead of going back to the kernel at once; and it has a thread to
+ * give memory back, as what a loop that now sleeps has freed would stay otherwise. */
+extern const char *malloc_conf;
+const char *malloc_conf = "oversize_threshold:0,background_thread:true,dirty_decay_ms:3000";
+
 static int help_main(int argc, char **argv);
 
 /* Every command is one row here. */
