@@ -8,9 +8,10 @@
 #include "sim/command.h"
 
 /* Read by jemalloc when the process starts; MALLOC_CONF in the environment goes before it. What a store frees it wants again
- * a moment later (a memtable, a batch), and giving pages back makes every other processor of the process drop its
- * translations: it is done late, and by a thread that nobody waits for. */
-const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:30000";
+ * a moment later (a memtable, a batch, a large value), and giving pages back makes every other processor of the process drop
+ * its translations: it is done seconds later, of large blocks too, and by a thread that nobody waits for. */
+extern const char *malloc_conf;
+const char *malloc_conf = "oversize_threshold:0,background_thread:true,max_background_threads:1,dirty_decay_ms:10000";
 
 static int help_main(int argc, char **argv);
 

@@ -482,11 +482,11 @@ void raft_set_unfit(struct raft *r, bool unfit)
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data,
                          uint64_t *out_index, uint64_t *out_term)
 {
-    return raft_propose2(r, now_ns, kind, ts, (struct bytes){0}, data, out_index, out_term);
+    return raft_propose2(r, now_ns, kind, ts, (struct bytes){0}, data, NULL, out_index, out_term);
 }
 
 enum status raft_propose2(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data,
-                          uint64_t *out_index, uint64_t *out_term)
+                          struct buf *whole, uint64_t *out_index, uint64_t *out_term)
 {
     ASSERT(r->started && now_ns >= r->now_ns);
     ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP || kind == ENTRY_SCRUB);
@@ -496,7 +496,15 @@ enum status raft_propose2(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t t
     if (r->uncommitted_bytes != 0 && r->uncommitted_bytes + head.n + data.n > r->limits.uncommitted_bytes_max)
         return ST_OVERLOADED;
     ASSERT(ts > r->log.last_ts);
-    struct entry *e = raft_leader_append(r, kind, ts, head, data);
+    struct entry *e;
+    if (whole != NULL && data.p >= whole->p && (size_t)(data.p - whole->p) >= head.n) {
+        uint8_t *at = whole->p + (data.p - whole->p) - head.n;
+        memcpy(at, head.p, head.n);
+        e = entry_new_taking(kind, r->log.last_index + 1, r->term, ts, bytes_of(at, head.n + data.n), whole);
+    } else {
+        e = entry_new2(kind, r->log.last_index + 1, r->term, ts, head, data);
+    }
+    raft_leader_append_entry(r, e);
     *out_index = e->index;
     *out_term = e->term;
     raft_check(r);

@@ -250,9 +250,10 @@ void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
  * at, because the new voters have not acknowledged it. */
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data,
                          uint64_t *out_index, uint64_t *out_term);
-/* The same with the data in two parts, to save a copy. */
+/* The same with the data in two parts, to save a copy. If `whole` is not NULL and has room for the head right before the data,
+ * which lies in it, the entry takes it (*whole is empty then), and nothing is copied. */
 enum status raft_propose2(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data,
-                          uint64_t *out_index, uint64_t *out_term);
+                          struct buf *whole, uint64_t *out_index, uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
 enum status raft_read(struct raft *r, uint64_t now_ns, uint64_t id);
 /* Leader only: until when may it serve reads without asking (its clock); 0: no lease. Cheap: call it for each read. The

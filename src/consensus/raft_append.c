@@ -209,8 +209,7 @@ static void append_confirmation(struct raft *r)
         wanted |= p->suspect && p->confirm_index > r->log.last_index && !confirmable(r, p);
     }
     r->confirm_wanted = false;
-    if (wanted && r->transfer_to == 0)
-        raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0}, (struct bytes){0});
+    if (wanted && r->transfer_to == 0) raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0});
 }
 
 void raft_append_flush(struct raft *r)
@@ -433,17 +432,22 @@ void raft_become_leader(struct raft *r)
     }
     raft_event(r, r->unanimous ? "elected_by_all" : "elected");
     raft_trace(r, RAFT_TRACE_LEADER, NULL);
-    raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0}, (struct bytes){0});
+    raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0});
 }
 
-struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data)
+void raft_leader_append_entry(struct raft *r, struct entry *e)
 {
     ASSERT(r->role == RAFT_LEADER);
-    struct entry *e = entry_new2(kind, r->log.last_index + 1, r->term, ts, head, data);
     raft_log_append(&r->log, e);
     r->uncommitted_bytes += entry_bytes(e);
     entry_unref(e); /* the log has it */
     raft_trace(r, RAFT_TRACE_APPEND, NULL);
+}
+
+struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes data)
+{
+    struct entry *e = entry_new(kind, r->log.last_index + 1, r->term, ts, data);
+    raft_leader_append_entry(r, e);
     return e;
 }
 

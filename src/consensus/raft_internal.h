@@ -226,8 +226,9 @@ void raft_vote_on_reply(struct raft *r, const struct raft_message *m);
 
 /* ---- raft_append.c: the leader's log to the others ---- */
 void raft_become_leader(struct raft *r);
-struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data);
-void raft_append_flush(struct raft *r); /* sends what the budgets allow; by raft_ready */
+struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes data);
+void raft_leader_append_entry(struct raft *r, struct entry *e); /* takes the reference */
+void raft_append_flush(struct raft *r);                         /* sends what the budgets allow; by raft_ready */
 void raft_append_probe(struct raft *r, struct raft_peer *p);
 void raft_append_heard(struct raft *r, struct raft_peer *p, const struct raft_message *m);
 void raft_append_advance(struct raft *r, struct raft_peer *p, uint64_t match);

@@ -5,7 +5,7 @@
  * bytes are bounded, older ones come back through raft_fetch. */
 #include "consensus/raft_internal.h"
 
-uint64_t entry_bytes(const struct entry *e) { return sizeof *e + e->size; }
+uint64_t entry_bytes(const struct entry *e) { return ENTRY_COST + (uint64_t)e->size; }
 
 static struct entry **slot(const struct raft_log *l, uint64_t index) { return &l->ring[index & (l->ring_cap - 1)]; }
 

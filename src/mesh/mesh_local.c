@@ -22,7 +22,8 @@ struct batch {
     struct link all;  /* in mailbox.batches */
     struct link free; /* in mailbox.spare when it is empty */
     struct mesh_mailbox *box;
-    struct buf records;
+    struct buf records; /* empty on its way back if the receiver took them */
+    size_t bytes;       /* as counted in mailbox.bytes */
 };
 
 struct mesh_mailbox {
@@ -80,7 +81,8 @@ static struct batch *batch_take(struct mesh_mailbox *box)
 static void batch_give(struct batch *b)
 {
     struct mesh_mailbox *box = b->box;
-    box->bytes -= b->records.n;
+    box->bytes -= b->bytes;
+    b->bytes = 0;
     buf_clear(&b->records);
     if (b->records.cap > MESH_KEEP_BYTES) buf_deinit(&b->records);
     if (box->spare_count >= MESH_BATCHES_KEPT) {
@@ -116,6 +118,7 @@ enum status mesh_local_put(struct mesh *m, uint16_t shard, enum mesh_lane lane, 
     put_u32(p + 20, (uint32_t)size);
     mesh_frame_put(b, f->kind, f->endpoint, head, body, m->check_local);
     box->bytes += RECORD_BYTES + size;
+    box->filling->bytes += RECORD_BYTES + size;
     m->stats.local_sent++;
     return ST_OK;
 }
@@ -138,6 +141,7 @@ static void batch_deliver(struct batch *b, struct mesh *to)
         f.from_node = from_node;
         f.from_shard = from_shard;
         f.conn = handle.conn_id != 0 ? &handle : NULL;
+        if (reader_left(&r) == 0) f.whole = &b->records;
         mesh_deliver(to, &f);
     }
 }

@@ -10,8 +10,9 @@
 #include "replica/host_internal.h"
 #include "table/place.h"
 
-#define QUIET_NS        (200 * NS_PER_MS) /* between ticks of a store where nothing happens */
-#define ASKED_LATELY_NS (200 * NS_PER_MS)
+#define QUIET_NS              (200 * NS_PER_MS) /* between ticks of a store where nothing happens */
+#define ASKED_LATELY_NS       (200 * NS_PER_MS)
+#define SLOW_DISK_NS_PER_BYTE 100 /* 10 MB/s: what a disk that does not stall may take longer for a large batch */
 
 void host_limits_default(struct host_limits *l)
 {
@@ -364,7 +365,8 @@ static void on_beat(struct host *h, const struct mesh_frame *f)
 static void look_for_stall(struct host *h, uint64_t now)
 {
     uint64_t started = log_sync_started_ns(h->log);
-    bool stalled = started != 0 && now > started + h->limits.stall_ns;
+    uint64_t allowed = h->limits.stall_ns + log_sync_bytes(h->log) * SLOW_DISK_NS_PER_BYTE;
+    bool stalled = started != 0 && now > started + allowed;
     if (stalled == h->liveness.disk_stalled || h->failed) return;
     liveness_disk_stalled(&h->liveness, stalled);
     if (stalled) {

@@ -94,6 +94,7 @@ struct replica {
     struct buf batch; /* ops of the entry being gathered, each with its length */
     struct replica_request **batch_requests;
     struct bytes batch_large; /* not empty: the batch's only op, where its request has it, instead of in `batch` */
+    struct buf *batch_whole;  /* … and its request's `whole` */
     size_t batch_count, batch_cap;
     uint64_t batch_timestamps;
     struct link held;    /* in host.held: a batch waits for a higher limit of the clock, or for room in the raft */

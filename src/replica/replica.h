@@ -26,7 +26,8 @@ enum replica_request_kind { REPLICA_WRITE = 1, REPLICA_READ, REPLICA_WAIT };
 
 struct replica_request {
     uint8_t kind;
-    struct bytes op; /* encoded; the submitter keeps it until done */
+    struct bytes op;   /* encoded; the submitter keeps it until done */
+    struct buf *whole; /* not NULL: op lies in it, and a write may take it (*whole is empty then) */
     uint32_t wait_count, wait_ms;
     hlc_t read_ts; /* of a REPLICA_READ; 0: now */
     /* result is borrowed for the call. Runs once, never inside replica_submit. */

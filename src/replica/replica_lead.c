@@ -156,6 +156,7 @@ static void clear_batch(struct replica *r)
 {
     buf_clear_keep(&r->batch, HOST_BUFFER_KEEP);
     r->batch_large = (struct bytes){0};
+    r->batch_whole = NULL;
     r->batch_count = 0;
     r->batch_timestamps = 0;
 }
@@ -165,6 +166,7 @@ static bool propose_batch(struct replica *r)
     struct host *h = r->host;
     struct buf head = {0};
     struct bytes data = r->batch_large.n != 0 ? r->batch_large : buf_view(&r->batch);
+    struct buf *whole = r->batch_large.n != 0 ? r->batch_whole : NULL;
     uint64_t index, term;
     uint64_t now = host_now(h);
     hlc_t limit = raft_hlc_limit(r->raft, now);
@@ -179,7 +181,7 @@ static bool propose_batch(struct replica *r)
     }
     buf_put_varint(&head, r->batch_count);
     if (r->batch_large.n != 0) buf_put_varint(&head, r->batch_large.n);
-    enum status st = raft_propose2(r->raft, now, ENTRY_OPS, first, buf_view(&head), data, &index, &term);
+    enum status st = raft_propose2(r->raft, now, ENTRY_OPS, first, buf_view(&head), data, whole, &index, &term);
     buf_deinit(&head);
     hold_back(r, st != ST_OK);
     if (st != ST_OK) return false;
@@ -203,8 +205,12 @@ static void add_to_batch(struct replica *r, struct replica_request *q, struct by
     }
     r->batch_requests[r->batch_count++] = q;
     r->batch_timestamps += op_timestamps(op);
-    if (encoded.n > r->host->limits.batch_bytes_max) r->batch_large = encoded; /* alone: see replica_close_batch */
-    else buf_put_lp(&r->batch, encoded);
+    if (encoded.n > r->host->limits.batch_bytes_max) { /* alone: see replica_close_batch */
+        r->batch_large = encoded;
+        r->batch_whole = encoded.p == q->op.p ? q->whole : NULL;
+    } else {
+        buf_put_lp(&r->batch, encoded);
+    }
 }
 
 void replica_close_batch(struct replica *r)

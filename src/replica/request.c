@@ -127,15 +127,20 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             m->node = f->from_node;
             m->endpoint = endpoint;
             struct bytes kept = q.op;
-            if (f->whole != NULL && q.op.n > LARGE_OP) { /* the frame's buffer instead of a copy */
+            bool taken = f->whole != NULL && q.op.n > LARGE_OP;
+            if (taken) { /* the frame's buffer instead of a copy */
                 m->op = *f->whole;
                 *f->whole = (struct buf){0};
             } else {
                 buf_put_bytes(&m->op, q.op);
                 kept = buf_view(&m->op);
             }
-            m->request = (struct replica_request){
-                .kind = q.kind, .op = kept, .wait_count = q.wait_count, .wait_ms = q.wait_ms, .done = remote_done};
+            m->request = (struct replica_request){.kind = q.kind,
+                                                  .op = kept,
+                                                  .whole = taken ? &m->op : NULL,
+                                                  .wait_count = q.wait_count,
+                                                  .wait_ms = q.wait_ms,
+                                                  .done = remote_done};
             enum status st = replica_submit(r, &m->request);
             if (st == ST_OK) return;
             buf_deinit(&m->op);

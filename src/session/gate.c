@@ -60,6 +60,7 @@ struct flight {
     bool unknown;   /* an attempt may have been executed */
     bool abandoned; /* `here` is with a replica, but the request was answered */
     struct buf op;
+    size_t body_n; /* not 0: op was made of the request's body, of so many bytes */
 };
 
 struct gate {
@@ -370,9 +371,38 @@ static void dispatch(struct flight *f)
 
 /* ---- taking requests ---- */
 
+/* The op takes the request's body over; what comes before the body is put before it. */
+static void encode_large(struct flight *f, struct op *op)
+{
+    struct buf head = {0}, *body = &f->request->body;
+    f->body_n = body->n;
+    op->body = (struct bytes){0};
+    op_encode(op, &head);
+    buf_extend(body, head.n);
+    memmove(body->p + head.n, body->p, f->body_n);
+    memcpy(body->p, head.p, head.n);
+    buf_deinit(&head);
+    buf_deinit(&f->op);
+    f->op = *body;
+    *body = (struct buf){0};
+}
+
+/* The other way round, to encode it once more. */
+static void body_back(struct flight *f)
+{
+    struct buf *body = &f->request->body;
+    if (f->body_n == 0) return;
+    *body = f->op;
+    f->op = (struct buf){0};
+    memmove(body->p, body->p + (body->n - f->body_n), f->body_n);
+    body->n = f->body_n;
+    f->body_n = 0;
+}
+
 static void encode_op(struct flight *f)
 {
     struct request *r = f->request;
+    body_back(f);
     struct place *p = f->place;
     struct op op = {.semantics = OP_SEMANTICS, .opcode = r->opcode, .flags = r->op_flags, .body = buf_view(&r->body)};
     if (r->kind == REQUEST_WAIT) return;
@@ -386,6 +416,10 @@ static void encode_op(struct flight *f)
         }
         op.sequence = r->sequence;
         op.resolved = CONTAINER_OF(list_first(&p->writes), struct flight, order)->request->sequence;
+    }
+    if (r->body.n > BULK_BYTES) { /* moved a little, instead of copied: memory that is new costs more than the move */
+        encode_large(f, &op);
+        return;
     }
     buf_clear(&f->op);
     op_encode(&op, &f->op);

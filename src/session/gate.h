@@ -34,7 +34,7 @@ struct request {
     uint16_t slot; /* which partition */
     uint16_t opcode;
     uint8_t op_flags;    /* OP_READ, OP_EVALUATE; the gate adds OP_HAS_ID */
-    struct buf body;     /* owned by the request; the caller deinits it after done */
+    struct buf body;     /* owned by the request; the caller deinits it after done. A large one is empty then */
     uint64_t timeout_ns; /* 0: the gate's default */
     unsigned wait_count;
     void (*done)(struct request *r);

@@ -377,6 +377,7 @@ hlc_t log_bound(const struct log *l) { return l->bound; }
 uint64_t log_boot_count(const struct log *l) { return l->boot; }
 uint64_t log_synced(const struct log *l) { return l->synced; }
 uint64_t log_sync_started_ns(const struct log *l) { return l->sync_started_ns; }
+uint64_t log_sync_bytes(const struct log *l) { return l->flying != NULL ? l->flying->header.bytes : 0; }
 bool log_full(const struct log *l) { return l->full_write || l->full_prepare || l->full_space; }
 
 uint64_t log_position(const struct log *l)

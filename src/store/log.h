@@ -94,7 +94,8 @@ uint64_t log_position(const struct log *l);
 uint64_t log_synced(const struct log *l);
 /* When the batch under way was handed to the disk (0: none): a stall detector compares it with now. */
 uint64_t log_sync_started_ns(const struct log *l);
-bool log_full(const struct log *l); /* the disk's free space is below the reserve, or a write said so */
+uint64_t log_sync_bytes(const struct log *l); /* of that batch: a large value's takes its time on a sound disk, too */
+bool log_full(const struct log *l);           /* the disk's free space is below the reserve, or a write said so */
 
 /* Reads entries lo … hi-1 (fewer if bytes_max is reached, at least one; none if lo is not kept any more) on a worker.
  * The request is the caller's and must live until done has run; entries are references that pass to the caller. */

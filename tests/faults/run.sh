@@ -5,7 +5,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 cd "$(dirname "$0")" || exit 2
-all=(kill pause cut disk_full power sync_error failover bad_input large_value copies stop)
+all=(kill pause cut disk_full power sync_error failover bad_input large_value large copies stop)
 names=("$@")
 ((${#names[@]})) || names=("${all[@]}")
 passed=0 failed=0 skipped=0

@@ -299,7 +299,7 @@ static void do_fetches(struct cluster *c, unsigned node, const struct raft_fetch
             continue;
         }
         for (struct entry *e; got < ARRAY_COUNT(entries) && (e = log_get(n, f->index + got)) != NULL; got++) {
-            bytes += sizeof *e + e->size;
+            bytes += ENTRY_COST + e->size;
             if (got > 0 && bytes > f->bytes_max) break;
             entries[got] = e;
         }
