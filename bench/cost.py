@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-# cost.py - sorts perf's samples into the stages of a request. Called by cost.sh.
+# cost.py - sorts perf's samples into the stages of a request, and draws them. Called by cost.sh.
 # SPDX-License-Identifier: Apache-2.0
 import json
 import re
 import sys
+
+import flame
 
 # The first stage of which a function is on the stack, innermost call first, has the sample.
 STAGES = [
@@ -42,19 +44,30 @@ def stage_of(frames, comm):
     return "other"
 
 
+def kind_of(name, dso):
+    if "kernel" in dso or dso.startswith("["):
+        return "kernel"
+    if dso.endswith("cairn"):
+        return "cairn"
+    return "rocksdb" if "rocksdb" in dso else "library"
+
+
 def main():
-    kind, seconds, hertz, path = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+    kind, seconds, hertz, path, drawing = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4], sys.argv[5]
     with open(path) as f:
         result = json.load(f)
     rate = result["all"]["per_second"]
     totals, samples, frames, comm = {}, 0, [], ""
+    root = flame.Node("root")
 
     def close():
         nonlocal samples, frames
         if comm:
-            stage = stage_of(frames, comm)
+            stage = stage_of([name for name, _ in frames], comm)
             totals[stage] = totals.get(stage, 0) + 1
             samples += 1
+            known = [(name, kind_of(name, dso)) for name, dso in reversed(frames) if name != "[unknown]"]
+            flame.add(root, [(stage, "root")] + known)
         frames = []
 
     for line in sys.stdin:
@@ -64,14 +77,17 @@ def main():
         elif not line.startswith(("\t", "  ")):
             comm = line.split()[0]
         else:
-            parts = line.split(None, 1)
-            frames.append(re.sub(r"\.(lto_priv|isra|constprop|part)\.\d+.*$", "", parts[1].strip()) if len(parts) > 1 else "?")
+            _, name, dso = re.match(r"\s*(\S+)\s+(.*?)\s*(?:\(([^()]*)\))?$", line).groups()
+            frames.append((re.sub(r"\.(lto_priv|isra|constprop|part)\.\d+.*$", "", name), dso or ""))
     close()
     us = samples / hertz / seconds / rate * 1e6
     print(f"one {kind}: {rate:,.0f} a second; {samples / hertz / seconds:.2f} cores of the three nodes: {us:.1f} us of processor time each")
     print(f"\n| stage | us | share |\n| --- | --- | --- |")
     for stage, n in sorted(totals.items(), key=lambda x: -x[1]):
         print(f"| {stage} | {us * n / samples:.1f} | {100 * n / samples:.0f} % |")
+    with open(drawing, "w") as f:
+        f.write(flame.svg(root, f"one {kind}: processor time of three nodes, by stage", (us, "us")))
+    print(f"\ndrawn in {drawing}")
 
 
 main()

@@ -5,7 +5,7 @@
 #   bench/cost.sh [--keys N] [--clients N] [--seconds S] [--port P]
 #
 # Needs perf (packages linux-perf) and the right to use it. cost.py says which functions a stage has. The samples stay in
-# build/bench/cost-*.perf.
+# build/bench/cost-*.perf, flame graphs in build/bench/cost-*.svg.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 keys=1000000 clients=64 seconds=5 port=17600
@@ -46,6 +46,6 @@ for kind in write read; do
     perf record -q -F 1999 -g -p "$nodes" -o "build/bench/cost-$kind.perf" -- sleep "$seconds" >/dev/null 2>&1
     wait $load
     echo
-    perf script -i "build/bench/cost-$kind.perf" -F comm,pid,ip,sym 2>/dev/null |
-        python3 bench/cost.py $kind "$seconds" 1999 "$work/$kind.json"
+    perf script -i "build/bench/cost-$kind.perf" -F comm,pid,ip,sym,dso 2>/dev/null |
+        python3 bench/cost.py $kind "$seconds" 1999 "$work/$kind.json" "build/bench/cost-$kind.svg"
 done

@@ -421,7 +421,8 @@ static int fsync_probe(int argc, char **argv)
     unlink(argv[0]);
     if (count == 0) return 1;
     qsort(samples, count, sizeof *samples, by_value);
-    printf("%.0f\n", (double)samples[count / 2] / 1e3);
+    size_t median = count / 2;
+    printf("%.0f\n", (double)samples[median] / 1e3);
     return 0;
 }
 

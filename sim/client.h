@@ -33,14 +33,14 @@ struct sim_clients_options {
 
 struct sim_clients *sim_clients_new(struct world *w, const struct sim_clients_options *options, struct history *h);
 /* From now on: no new operations but one last read of each object that was ever used; done when all have succeeded. */
-void sim_clients_finish(struct sim_clients *c);
-bool sim_clients_finished(const struct sim_clients *c);
+void sim_clients_finish(struct sim_clients *all);
+bool sim_clients_finished(const struct sim_clients *all);
 /* An answer that no Redis command should get: its text; NULL: none so far. */
-const char *sim_clients_finding(const struct sim_clients *c);
+const char *sim_clients_finding(const struct sim_clients *all);
 
 struct sim_client_counters {
     uint64_t ok, failed, unknown, aborted, connections, by_op[SIM_OP_COUNT];
 };
-const struct sim_client_counters *sim_clients_counters(const struct sim_clients *c);
+const struct sim_client_counters *sim_clients_counters(const struct sim_clients *all);
 
 #endif

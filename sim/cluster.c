@@ -108,10 +108,8 @@ static void on_failed(void *ctx, enum status st, const char *text)
      * node with other damage is replaced. */
     s->fetch_catalog = st == ST_CORRUPT && strstr(text, "/catalog'") != NULL && c->options.nodes > 1;
     c->said = c->said || st == ST_CORRUPT;
-    if (s->fetch_catalog) world_at(c->world, world_now_ns(c->world), crash_now, s);
-    else if (st == ST_CORRUPT && expected && !c->options.beyond_budget)
-        world_at(c->world, world_now_ns(c->world), lose_now, s);
-    else world_at(c->world, world_now_ns(c->world), crash_now, s);
+    bool lost = st == ST_CORRUPT && expected && !s->fetch_catalog && !c->options.beyond_budget;
+    world_at(c->world, world_now_ns(c->world), lost ? lose_now : crash_now, s);
     if (removed || (st == ST_CORRUPT && c->options.beyond_budget && !s->fetch_catalog)) server_gone(s);
     server_restart_later(s, NS_PER_S + rng_below(world_rng(c->world), 2 * NS_PER_S));
 }
@@ -120,6 +118,15 @@ static void on_stopped(void *ctx)
 {
     struct sim_server *s = ctx;
     s->stopped = true;
+}
+
+/* Every step of every raft. Damage to a quorum of copies may lose what was committed. */
+static void on_raft(void *ctx, const struct raft *r, enum raft_trace_kind kind, const struct raft_message *m)
+{
+    struct sim_cluster *c = ctx;
+    const char *found = c->options.beyond_budget ? NULL : raft_watch_event(c->watch, r, kind);
+    if (found != NULL && c->finding[0] == 0) snprintf(c->finding, sizeof c->finding, "%s", found);
+    if (c->options.trace != NULL) sim_raft_trace_event(c->options.trace, r, kind, m);
 }
 
 static void node_main(void *ctx, struct env *env, struct env_loop **loops, unsigned loop_count)
@@ -137,10 +144,8 @@ static void node_main(void *ctx, struct env *env, struct env_loop **loops, unsig
     o.failed = on_failed;
     o.stopped = on_stopped;
     o.frame_fate = sim_frame_fate;
-    if (s->cluster->options.trace != NULL) {
-        o.raft_trace = sim_raft_trace_event;
-        o.raft_trace_ctx = s->cluster->options.trace;
-    }
+    o.raft_trace = on_raft;
+    o.raft_trace_ctx = s->cluster;
     o.ctx = s;
     o.stores = s->cluster->options.shards;
     enum status st = node_start(env, loops, (uint16_t)loop_count, &o, &s->node, &err);
@@ -276,6 +281,7 @@ struct sim_cluster *sim_cluster_new(struct world *w, const struct sim_cluster_op
     struct sim_cluster *c = mem_zalloc(sizeof *c);
     c->world = w;
     c->options = *options;
+    c->watch = raft_watch_new();
     node_options_default(&c->base);
     c->base.partitions = options->partitions;
     if (options->small_limits) shrink_limits(c);

@@ -9,6 +9,7 @@
 #include "sim/disk.h"
 #include "sim/moves.h"
 #include "sim/net.h"
+#include "sim/raft_watch.h"
 #include "wire/http/http.h"
 
 enum sim_removal { REMOVAL_NONE, REMOVAL_WANTED, REMOVAL_DONE };
@@ -55,6 +56,8 @@ struct sim_cluster {
     bool mending;                  /* a node was lost, and not all copies are there again */
     struct sim_admin admin;
     struct sim_moves *moves;
+    struct raft_watch *watch;
+    uint64_t held_node; /* of this node's appends those with entries of its own term are lost; 0: none */
     bool disturbing, planned;
     struct rng frame_rng;
     uint64_t frame_one_in[3]; /* FAULT_FRAME_DROP …: of all frames, while faults happen; 0: none */

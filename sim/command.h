@@ -7,5 +7,6 @@
 #define CAIRN_SIM_COMMAND_H
 
 int sim_main(int argc, char **argv);
+void sim_help(void); /* prints what its options are */
 
 #endif

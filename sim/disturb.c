@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "base/mem.h"
+#include "replica/host_internal.h"
 #include "sim/cluster_internal.h"
 
 static struct rng *rng_of(struct sim_cluster *c) { return world_rng(c->world); }
@@ -102,11 +103,47 @@ static void frame_burst(struct sim_cluster *c, unsigned i)
     c->frame_burst_until_ns[i] = world_now_ns(c->world) + duration(c);
 }
 
+static const struct raft *raft_on(const struct sim_server *s, uint64_t partition_id)
+{
+    for (uint16_t i = 0; s->node != NULL && i < s->node->shard_count; i++)
+        for (size_t k = 0; k < s->node->shards[i].host_count; k++) {
+            struct host *h = s->node->shards[i].hosts[k];
+            struct replica *r = h != NULL ? host_replica(h, partition_id) : NULL;
+            if (r != NULL) return r->raft;
+        }
+    return NULL;
+}
+
+/* Would this frame add an entry of its sender's own term to the log? (One that comes too early does not: it is refused, and the
+ * sender learns how far the log goes.) */
+static bool brings_own_term(const struct sim_server *to, const struct mesh_frame *f)
+{
+    struct entry *entries[256];
+    struct raft_message m;
+    struct error err;
+    if (f->kind != MESH_RAFT || f->body.n < 8) return false;
+    const struct raft *r = raft_on(to, get_u64(f->body.p));
+    struct bytes body = bytes_of(f->body.p + 8, f->body.n - 8);
+    if (r == NULL || raft_message_decode(body, &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) return false;
+    struct raft_view v;
+    raft_view(r, &v);
+    bool brings = false;
+    for (uint32_t i = 0; i < m.entry_count; i++) {
+        brings = brings || (entries[i]->term == m.term && m.index <= v.last_index);
+        entry_unref(entries[i]);
+    }
+    return brings;
+}
+
 enum mesh_fate sim_frame_fate(void *server, const struct mesh_frame *f, uint64_t *out_delay_ns)
 {
     static const enum mesh_fate fates[] = {MESH_DROP, MESH_REPEAT, MESH_DELAY};
     struct sim_cluster *c = ((struct sim_server *)server)->cluster;
     if (!c->disturbing) return MESH_PASS;
+    if (c->held_node != 0 && f->from_node == c->held_node && brings_own_term(server, f)) {
+        c->counters.faults[FAULT_FRAME_DROP]++;
+        return MESH_DROP;
+    }
     for (unsigned i = 0; i < ARRAY_COUNT(fates); i++) {
         bool burst = world_now_ns(c->world) < c->frame_burst_until_ns[i];
         if (fates[i] == MESH_REPEAT && c->options.repeats) c->frame_one_in[i] = 2;

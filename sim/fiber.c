@@ -82,6 +82,7 @@ static void leaving(void **keep, const void *bottom, size_t size, void *tsan)
     (void)keep, (void)bottom, (void)size, (void)tsan;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written where the address sanitizer is on */
 static void arrived(void *kept, const void **from_bottom, size_t *from_size)
 {
 #ifdef FIBER_ASAN

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "sim/heap.h"
+#include "sim/linearize.h"
 
 const char *sim_op_name(enum sim_op op)
 {
@@ -159,146 +159,6 @@ static const struct sim_record *watch_missed(const struct sim_record **ops, size
     return NULL;
 }
 
-/* ---- the search ---- */
-
-struct search {
-    const struct sim_record **ops; /* of one object, by invocation */
-    size_t count;
-    uint64_t *done; /* bits */
-    size_t words;
-    /* visited (done bits, cells): open addressing over hashes of 128 bits; a clash of all of them is out of reach */
-    struct visited {
-        uint64_t h1, h2;
-    } * visited;
-    size_t visited_cap, visited_count;
-    uint64_t steps;
-    bool gave_up;
-};
-#define STEPS_MAX 3000000 /* of one object: seconds. Histories that are right take thousands */
-
-static bool visit(struct search *s, const struct sim_cells *c)
-{
-    uint64_t tail[3] = {(uint64_t)c->a, (uint64_t)c->b, c->may_vanish | c->b_may_vanish << 1};
-    struct bytes bits = bytes_of(s->done, s->words * 8), cells = bytes_of(tail, sizeof tail);
-    struct visited v = {hash64(bits, hash64(cells, 1)), hash64(bits, hash64(cells, 2)) | 1};
-    if ((s->visited_count + 1) * 2 > s->visited_cap) {
-        size_t cap = s->visited_cap != 0 ? s->visited_cap * 2 : 256;
-        struct visited *bigger = mem_zalloc(cap * sizeof *bigger);
-        for (size_t i = 0; i < s->visited_cap; i++) {
-            if (s->visited[i].h2 == 0) continue;
-            size_t k = s->visited[i].h1 & (cap - 1);
-            while (bigger[k].h2 != 0) k = (k + 1) & (cap - 1);
-            bigger[k] = s->visited[i];
-        }
-        mem_free(s->visited);
-        s->visited = bigger;
-        s->visited_cap = cap;
-    }
-    size_t k = v.h1 & (s->visited_cap - 1);
-    while (s->visited[k].h2 != 0) {
-        if (s->visited[k].h1 == v.h1 && s->visited[k].h2 == v.h2) return false;
-        k = (k + 1) & (s->visited_cap - 1);
-    }
-    s->visited[k] = v;
-    s->visited_count++;
-    return true;
-}
-
-static bool is_done(const struct search *s, size_t i) { return (s->done[i / 64] >> (i % 64)) & 1; }
-static void flip(struct search *s, size_t i) { s->done[i / 64] ^= UINT64_C(1) << (i % 64); }
-
-/* One frame of the depth-first search: the state before, and which op to try next. */
-struct frame {
-    struct sim_cells cells;
-    size_t next, taken;          /* taken: the op applied to come to the frame above; SIZE_MAX: the cell vanished */
-    bool a_vanished, b_vanished; /* tried */
-};
-
-/* A cell that may vanish by itself and was not seen to do so from here; false: none. */
-static bool vanish(struct frame *f, struct sim_cells *out)
-{
-    *out = f->cells;
-    if (!f->a_vanished && f->cells.may_vanish && f->cells.a != CELL_ABSENT) {
-        f->a_vanished = true;
-        out->a = CELL_ABSENT;
-        out->may_vanish = false;
-        return true;
-    }
-    if (!f->b_vanished && f->cells.b_may_vanish && f->cells.b != CELL_ABSENT) {
-        f->b_vanished = true;
-        out->b = CELL_ABSENT;
-        out->b_may_vanish = false;
-        return true;
-    }
-    return false;
-}
-
-static uint64_t return_of(const struct sim_record *r) { return r->outcome == SIM_OK ? r->return_ns : UINT64_MAX; }
-
-/* Every op that was answered must be done; the others may be. */
-static bool complete(const struct search *s)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (!is_done(s, i) && s->ops[i]->outcome == SIM_OK) return false;
-    return true;
-}
-
-static bool linearize(struct search *s)
-{
-    struct frame *stack = mem_alloc((3 * s->count + 3) * sizeof *stack);
-    size_t depth = 0, first = 0;
-    bool found = false;
-    stack[0] = (struct frame){.cells = {CELL_ABSENT, CELL_ABSENT, false, false}};
-    for (;;) {
-        struct frame *f = &stack[depth];
-        bool descended = false;
-        if (f->next == 0 && complete(s)) {
-            found = true;
-            break;
-        }
-        /* Candidates: ops not done that were invoked before the earliest return among those not done. */
-        uint64_t earliest = UINT64_MAX;
-        for (first = 0; first < s->count && is_done(s, first);) first++;
-        for (size_t i = first; i < s->count && s->ops[i]->invoke_ns <= earliest; i++)
-            if (!is_done(s, i)) earliest = earliest < return_of(s->ops[i]) ? earliest : return_of(s->ops[i]);
-        size_t i = f->next > first ? f->next : first;
-        for (; i < s->count && s->ops[i]->invoke_ns <= earliest && !descended; i++) {
-            struct sim_cells cells = f->cells;
-            if (is_done(s, i) || !sim_apply(s->ops[i], &cells)) continue;
-            if (++s->steps > STEPS_MAX) break;
-            flip(s, i);
-            if (!visit(s, &cells)) {
-                flip(s, i);
-                continue;
-            }
-            f->next = i + 1;
-            f->taken = i;
-            stack[++depth] = (struct frame){.cells = cells};
-            descended = true;
-        }
-        if (descended) continue;
-        if (s->steps > STEPS_MAX) {
-            s->gave_up = found = true;
-            break;
-        }
-        f->next = s->count + 1;
-        struct sim_cells cells;
-        while (!descended && vanish(f, &cells)) {
-            f->taken = SIZE_MAX;
-            descended = visit(s, &cells);
-        }
-        if (descended) {
-            stack[++depth] = (struct frame){.cells = cells};
-            continue;
-        }
-        if (depth == 0) break;
-        depth--;
-        if (stack[depth].taken != SIZE_MAX) flip(s, stack[depth].taken);
-    }
-    mem_free(stack);
-    return found;
-}
-
 static int by_invocation(const void *x, const void *y)
 {
     const struct sim_record *a = *(const struct sim_record *const *)x, *b = *(const struct sim_record *const *)y;
@@ -312,12 +172,12 @@ static void print_value(FILE *out, int64_t v)
     else fprintf(out, "%" PRId64, v);
 }
 
-static void print_object(const struct search *s, uint32_t object, FILE *out)
+static void print_object(const struct sim_record *const *ops, size_t count, uint32_t object, FILE *out)
 {
     static const char *const outcomes[] = {"open", "ok", "unknown", "failed"};
-    fprintf(out, "not linearizable: object %u, %zu operations\n", object, s->count);
-    for (size_t i = 0; i < s->count; i++) {
-        const struct sim_record *r = s->ops[i];
+    fprintf(out, "not linearizable: object %u, %zu operations\n", object, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct sim_record *r = ops[i];
         fprintf(out, "  %14.6f .. ", (double)r->invoke_ns / 1e9);
         if (r->outcome == SIM_OK || r->outcome == SIM_FAILED) fprintf(out, "%14.6f", (double)r->return_ns / 1e9);
         else fprintf(out, "%14s", "?");
@@ -331,15 +191,20 @@ static void print_object(const struct search *s, uint32_t object, FILE *out)
     }
 }
 
-static bool check_object(const struct sim_record **ops, size_t count, uint32_t object, FILE *out)
+static bool check_object(const struct sim_record **ops, size_t count, uint32_t object, struct history_sum *sum,
+                         FILE *out)
 {
-    struct search s = {.ops = ops, .count = count, .words = count / 64 + 1};
+    struct linearize_result found;
     qsort(ops, count, sizeof *ops, by_invocation);
-    s.done = mem_zalloc(s.words * sizeof *s.done);
-    bool ok = linearize(&s);
-    if (s.gave_up)
+    linearize(ops, count, LINEARIZE_STEPS_MAX, &found);
+    bool ok = found.ok;
+    sum->objects++;
+    sum->steps_most = MAX(sum->steps_most, found.steps);
+    if (found.gave_up) {
+        sum->given_up++;
         fprintf(out, "object %u: no order of %zu operations was found in %d steps, nor that there is none\n", object,
-                count, STEPS_MAX);
+                count, LINEARIZE_STEPS_MAX);
+    }
     for (size_t i = 0; i < count && ok; i++) {
         const struct sim_record *missed = ops[i]->op == SIM_CAS && ops[i]->outcome == SIM_OK
                                               ? watch_missed(ops, count, i)
@@ -349,13 +214,11 @@ static bool check_object(const struct sim_record **ops, size_t count, uint32_t o
                 (double)ops[i]->seen_ns / 1e9, missed->process, (double)missed->invoke_ns / 1e9);
         ok = false;
     }
-    if (!ok) print_object(&s, object, out);
-    mem_free(s.done);
-    mem_free(s.visited);
+    if (!ok) print_object(ops, count, object, out);
     return ok;
 }
 
-bool history_check(const struct history *h, FILE *out)
+bool history_check(const struct history *h, struct history_sum *sum, FILE *out)
 {
     struct heap *was = heap_enter(NULL);
     const struct sim_record **ops = mem_alloc((h->count + 1) * sizeof *ops);
@@ -375,7 +238,7 @@ bool history_check(const struct history *h, FILE *out)
     }
     for (uint32_t o = 0; o < h->objects && ok; o++) {
         size_t from = o > 0 ? start[o - 1] : 0;
-        if (start[o] > from) ok = check_object(ops + from, start[o] - from, o, out);
+        if (start[o] > from) ok = check_object(ops + from, start[o] - from, o, sum, out);
     }
     mem_free(ops);
     mem_free(start);

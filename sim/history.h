@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Purpose:   records operations on small objects, and checks each object's history for linearizability (Herlihy and Wing,
- *            1990) by the search of Wing and Gong with Lowe's memo of visited states (2017).
+ *            1990; linearize.h).
  * Objects:   a pair of cells, each absent or a number; a key with its neighbour in the same slot, or two fields of a hash, or
  *            of a long string the number at its beginning and its length.
  *            Every operation is on one object, so objects are checked apart.
@@ -79,8 +79,15 @@ struct sim_cells {
 };
 bool sim_apply(const struct sim_record *r, struct sim_cells *cells);
 
-/* Checks every object. False: prints the first object that has no linearization, its operations in order, to out. */
-bool history_check(const struct history *h, FILE *out);
+/* Of all histories checked with it. */
+struct history_sum {
+    uint64_t objects;
+    uint64_t given_up;   /* no order was found in so many steps, nor that there is none */
+    uint64_t steps_most; /* of one object */
+};
+/* Checks every object, and adds to *sum. False: prints the first object that has no linearization, its operations in order, to
+ * out. */
+bool history_check(const struct history *h, struct history_sum *sum, FILE *out);
 /* Nothing that was written to last ttl_ms is seen later than that and slack_ns after the write was answered. Only where the
  * clocks of all nodes are right. False: prints what was seen. */
 bool history_check_expiry(const struct history *h, uint64_t slack_ns, FILE *out);

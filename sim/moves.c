@@ -24,7 +24,9 @@ struct sim_moves {
     struct sim_server *a, *b, *x; /* of the move under way; what each is, is the move's affair */
     bool armed;                   /* waits for a report */
     bool acting;                  /* a report was answered; its steps are under way */
-    struct elected *elected;      /* a ring of the newest elections */
+    enum figure8 { FIRST, SECOND, FIRST_AGAIN, LAST } figure8;
+    uint64_t figure8_ns;     /* when it came so far */
+    struct elected *elected; /* a ring of the newest elections */
     size_t elected_count;
 };
 #define ELECTED_MAX 4096
@@ -168,12 +170,14 @@ static void restart_others(struct sim_moves *m)
 
 /* ---- pauses ---- */
 
+/* Mostly the others can't reach it, so that what it hears first, when it goes on, are its clients, and not its successor. */
 static void pause_leader(struct sim_moves *m)
 {
     if ((m->a = leader(m)) == NULL) return heal_and_rest(m);
     uint64_t lasts = between(m, 500 * NS_PER_MS, 2500 * NS_PER_MS);
+    if (!rng_chance(&m->rng, 3)) each_other(m, m->a, cut);
     world_pause(m->a->machine, lasts);
-    later(m, lasts + NS_PER_S, heal_and_rest);
+    later(m, lasts + between(m, 50 * NS_PER_MS, NS_PER_S), heal_and_rest);
 }
 
 /* ---- clocks ---- */
@@ -270,6 +274,79 @@ static void churn_watch(void *ctx)
     if (!m->acting && rng_chance(&m->rng, 3)) heal_all(m);
     else if (!m->acting && (m->a = leader(m)) != NULL) churn_now(m);
     later(m, between(m, 2 * NS_PER_S, 5 * NS_PER_S), churn_watch);
+}
+
+/* ---- figure 8 of the Raft paper ----
+ *
+ * FIRST        x is elected, and cut off after a while: entries of its clients are on its disk only.
+ * SECOND       y is elected, and cut off at once: of its term there is an entry on its disk only. x is back.
+ * FIRST_AGAIN  x is elected once more, and brings its old entries to a majority, but none of its new term: those frames are lost.
+ *              Then it is cut off, and y is back.
+ * LAST         y may be elected, for its last entry is of a later term. What x brought to a majority goes; so x must not have
+ *              counted it as committed. */
+
+static void figure8_to(struct sim_moves *m, enum figure8 to)
+{
+    m->figure8 = to;
+    m->figure8_ns = world_now_ns(m->cluster->world);
+}
+
+static void figure8_cut_x(void *ctx)
+{
+    struct sim_moves *m = ctx;
+    if (!m->on || m->a == NULL) return;
+    heal_all(m);
+    each_other(m, m->a, cut);
+}
+
+static void figure8_elected(struct sim_moves *m, struct sim_server *s)
+{
+    switch (m->figure8) {
+    case FIRST:
+        m->a = s;
+        later(m, between(m, 20 * NS_PER_MS, 300 * NS_PER_MS), figure8_cut_x);
+        figure8_to(m, SECOND);
+        break;
+    case SECOND:
+        if (s == m->a) break;
+        m->b = s;
+        heal_all(m);
+        each_other(m, s, cut);
+        figure8_to(m, FIRST_AGAIN);
+        break;
+    case FIRST_AGAIN:
+        if (s != m->a) {
+            heal_all(m);
+            figure8_to(m, FIRST);
+            break;
+        }
+        m->cluster->held_node = s->node_id;
+        later(m, between(m, 10 * NS_PER_MS, 200 * NS_PER_MS), figure8_cut_x);
+        figure8_to(m, LAST);
+        break;
+    case LAST:
+        m->cluster->held_node = 0;
+        heal_all(m);
+        figure8_to(m, FIRST);
+        break;
+    }
+}
+
+/* Sees to it that it begins, and begins again where it went another way. */
+static void figure8_watch(void *ctx)
+{
+    struct sim_moves *m = ctx;
+    if (!m->on) return;
+    uint64_t since = world_now_ns(m->cluster->world) - m->figure8_ns;
+    if (m->figure8 != FIRST && since > 4 * NS_PER_S) {
+        m->cluster->held_node = 0;
+        heal_all(m);
+        figure8_to(m, FIRST);
+    } else if (m->figure8 == FIRST && since > NS_PER_S && all_ready(m)) {
+        struct sim_server *s = leader(m);
+        if (s != NULL) figure8_elected(m, s);
+    }
+    later(m, 100 * NS_PER_MS, figure8_watch);
 }
 
 /* ---- transfers, changes of members ---- */
@@ -474,6 +551,7 @@ static void on_report(void *ctx, unsigned node, const char *line)
                : rng_chance(&m->rng, 2) ? 0
                                         : between(m, 0, 12 * NS_PER_MS),
                churn_now);
+    if ((moves & MOVE_FIGURE8) && role && !meta && strstr(line, "why=elected") != NULL) figure8_elected(m, s);
     if ((moves & MOVE_CUT_TRANSFERS) && role && !meta && strstr(line, "why=transfer_begun") != NULL)
         act_on(m, s, between(m, 0, 2 * NS_PER_MS), cut_transfer_now);
     if ((moves & MOVE_CUT_CHANGES) && strncmp(line, "raft.change", 11) == 0 && rng_chance(&m->rng, 2))
@@ -497,9 +575,15 @@ void sim_moves_begin(struct sim_moves *m)
     unsigned moves = m->cluster->options.moves;
     m->on = true;
     m->acting = m->armed = false;
-    if (moves & MOVE_CHURN) later(m, NS_PER_S, churn_watch);
+    figure8_to(m, FIRST);
+    if (moves & MOVE_FIGURE8) later(m, NS_PER_S, figure8_watch);
+    else if (moves & MOVE_CHURN) later(m, NS_PER_S, churn_watch);
     else if (moves & MOVE_CUT_TRANSFERS) later(m, NS_PER_S, kill_for_transfer);
     else if (moves != 0) later(m, 100 * NS_PER_MS, begin);
 }
 
-void sim_moves_end(struct sim_moves *m) { m->on = false; }
+void sim_moves_end(struct sim_moves *m)
+{
+    m->on = false;
+    m->cluster->held_node = 0;
+}

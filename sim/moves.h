@@ -18,6 +18,7 @@ enum {
     MOVE_CUT_CHANGES = 256,   /* who changes members is cut off with one other */
     MOVE_DAMAGE_END = 512,    /* the end of a log rots, and the other nodes that have it are gone */
     MOVE_POWER = 1024,        /* killed, back, and all without power */
+    MOVE_FIGURE8 = 2048,      /* the run of figure 8 of the Raft paper */
 };
 
 struct sim_moves;

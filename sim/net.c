@@ -648,7 +648,7 @@ static void stream_tell(struct world *w, struct sim_stream *s)
     }
     if (!stream_over(s) && s->drained) {
         s->drained = false;
-        if (s->events->drained != NULL) {
+        if (s->events->drained != NULL && s->queued == 0) { /* else more was queued meanwhile: it will be told */
             loop_charge(w);
             s->events->drained(&s->base, s->ctx);
         }

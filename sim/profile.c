@@ -11,7 +11,7 @@ const char *sim_profile_name(enum sim_profile p)
 {
     static const char *const names[PROFILE_COUNT] = {
         "none",      "leases",  "restarts", "pauses", "clocks", "expiry", "elections", "repeats", "churn",
-        "transfers", "members", "damage",   "power",  "caches", "hashes", "watches",   "copies"};
+        "transfers", "members", "damage",   "power",  "caches", "hashes", "watches",   "copies",  "figure8"};
     return (unsigned)p < PROFILE_COUNT ? names[p] : "?";
 }
 
@@ -79,6 +79,7 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
     case PROFILE_PAUSES:
         busy_clients(k);
         k->rest_one_in = 10;
+        k->rest_ns_max = 2 * NS_PER_S;
         k->timeout_ns = 3 * NS_PER_S;
         c->moves = MOVE_PAUSE_LEADER;
         c->faults = only(c->faults, F(PAUSE) | F(STALL_LOOP) | F(CLOCK_DRIFT));
@@ -128,6 +129,16 @@ void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_o
         k->timeout_ns = NS_PER_S;
         c->moves = MOVE_CHURN;
         c->nodes = 3;
+        c->partitions = 1;
+        c->faults = only(c->faults, F(RESET) | F(DISK_SLOW));
+        break;
+    case PROFILE_FIGURE8:
+        k->think_ns = 10 * NS_PER_MS;
+        k->timeout_ns = NS_PER_S;
+        k->at_home = true;
+        c->moves = MOVE_FIGURE8;
+        c->nodes = 3;
+        c->shards = 1;
         c->partitions = 1;
         c->faults = only(c->faults, F(RESET) | F(DISK_SLOW));
         break;
@@ -194,6 +205,7 @@ void sim_profile_limits(enum sim_profile p, struct rng *rng, struct host_limits 
     case PROFILE_EXPIRY: l->sweep_ns = rng_chance(rng, 2) ? 0 : 10 * NS_PER_S; break;
     case PROFILE_CLOCKS: l->sweep_ns = 0; break;
     case PROFILE_HASHES: l->sweep_ns = 50 * NS_PER_MS + rng_below(rng, 200 * NS_PER_MS); break;
+    case PROFILE_FIGURE8: l->raft.append_bytes_max = 64; break; /* an entry a message */
     case PROFILE_CHURN: l->raft.append_bytes_max = 256 + (uint32_t)rng_below(rng, 512); break;
     case PROFILE_CACHES:
         l->rows_bytes_max = 2048 + rng_below(rng, 4096);

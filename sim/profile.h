@@ -30,6 +30,7 @@ enum sim_profile {
     PROFILE_HASHES,    /* hashes that are deleted and made again */
     PROFILE_WATCHES,   /* keys that come and go while they are watched */
     PROFILE_COPIES,    /* every other message comes twice, requests long after their first copy */
+    PROFILE_FIGURE8,   /* leaders cut off after partial replication, again and again: figure 8 of the Raft paper */
     PROFILE_COUNT
 };
 const char *sim_profile_name(enum sim_profile p);
@@ -39,8 +40,8 @@ bool sim_profile_find(const char *name, enum sim_profile *out);
 enum sim_profile sim_profile_of_seed(uint64_t seed);
 
 /* Changes what the run has drawn. */
-void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_options *cluster,
-                       struct sim_clients_options *clients);
+void sim_profile_apply(enum sim_profile p, struct world *w, struct sim_cluster_options *c,
+                       struct sim_clients_options *k);
 /* After the limits were shrunk. */
 struct host_limits;
 void sim_profile_limits(enum sim_profile p, struct rng *rng, struct host_limits *l);

@@ -301,7 +301,7 @@ void world_clock_drift(struct sim_node *n, int64_t ppm)
     uint64_t at = n->world->at;
     n->clock_mono0 = node_mono(n, at);
     n->clock_t0 = at;
-    n->clock_rate = (uint64_t)((int64_t)(1ll << 32) + (int64_t)(1ll << 32) / 1000000 * ppm);
+    n->clock_rate = (uint64_t)((int64_t)(1LL << 32) + (int64_t)(1LL << 32) / 1000000 * ppm);
 }
 
 void world_clock_jump(struct sim_node *n, int64_t delta_ms)

@@ -59,7 +59,16 @@ raft_traces() {
         files+=("$logs/raft-trace-$seed.ndjson")
         build/cairn sim --seed "$seed" --profile none --faults kill,cut --raft-trace "${files[-1]}" || return 1
     done
-    tests/raft_trace_check.sh "${files[@]}"
+    for seed in 1 2 3 4; do # many elections
+        for profile in churn figure8 transfers; do
+            files+=("$logs/raft-trace-$profile-$seed.ndjson")
+            build/cairn sim --seed "$seed" --profile $profile --raft-trace "${files[-1]}" || return 1
+        done
+        files+=("$logs/raft-trace-five-$seed.ndjson")
+        build/cairn sim --seed "$seed" --nodes 5 --trace-partition 1 --profile repeats --raft-trace "${files[-1]}" || return 1
+    done
+    tests/raft_trace_check.sh "${files[@]}" || return 1
+    rm -f "$logs"/raft-trace-*.ndjson # some 100 MB
 }
 client_tests() {
     build/cairn local --nodes 1 --port 7390 --dir build/test-clients --fresh >build/test-logs/clients-node.log 2>&1 &
@@ -77,6 +86,7 @@ client_tests() {
 step layers tests/check_layers.sh
 format() { git ls-files -z "*.[ch]" "*.cc" | xargs -0 clang-format --dry-run -Werror; }
 step format format
+step tidy tests/tidy.sh
 step build-release build release && {
     step cli tests/cli_test.sh build/cairn
     build/cairn help sim >/dev/null 2>&1 && {

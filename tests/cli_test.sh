@@ -105,6 +105,26 @@ expect 2 "--value-max: '12 bananas' is not a value.*such as 64MiB" serve --value
 expect 2 '--request-timeout: .*such as 500ms' serve --request-timeout 5
 expect 2 '--shards: 0 is too small.*1 to 256' serve --shards 0
 expect 2 '--log-level: .*debug, info, warn or error' serve --log-level loud
+expect 2 "--listen: '127.0.0.1:99999' is not an address: its port is a number up to 65535" serve --listen 127.0.0.1:99999
+expect 2 '--port: there is no such setting. Did you mean listen HOST:PORT' serve --port 7000
+expect 2 "a command comes before '--listen'.*cairn serve --listen" --listen 127.0.0.1:7000
+expect 2 "--address: 'foo' is not an address: give HOST:PORT" status --address foo
+expect 2 "--address: 'b' is not an address: give HOST:PORT" bench --address 127.0.0.1:1,b
+expect 2 '--value-size: 1GiB is out of range: give 0.* to 512MiB' bench --value-size 1GiB
+expect 2 "--seed takes a number from 0 to .*, not 'x'" sim --seed x
+expect 2 '--profile needs a value.*cairn help sim' sim --profile
+expect 2 '--history needs a value' sim --history
+expect 2 "--profile: there is no 'x'; there are: none .*" sim --profile x
+expect 2 "--faults: there is no kind 'x'; the kinds are: kill .*" sim --faults kill,x
+expect 2 "there is no option '--nods'.*cairn help sim" sim --nods 3
+expect 2 '--beyond-budget goes with no --profile' sim --beyond-budget --profile none
+expect 2 "--config: '.' is not a file" serve --config .
+expect 2 "--config: '/dev/stdin' is not a file" serve --config /dev/stdin
+expect 1 '--join names this node itself' serve --listen "127.0.0.1:$port" --join "127.0.0.1:$port" --data self --log-level error
+for command in serve local status node table checkpoint restore query load bench sim version help; do
+    says "cairn $command" help $command
+    [[ $(cat out) == *Options:* || $(cat out) == *Settings* || $command == version || $command == help ]] && good || bad "help $command has no options"
+done
 expect 2 'no passwords.*--insecure' serve --listen "0.0.0.0:$port"
 expect 2 'no passwords.*--insecure' serve --listen "127.0.0.1.example.org:$port"
 expect 2 '--advertise' serve --listen "0.0.0.0:$port" --insecure
@@ -125,6 +145,8 @@ printf 'value-max\n' >noequals.conf
 expect 2 "'unknown.conf', line 2: shard.*Did you mean shards" serve --config unknown.conf
 expect 2 "'twice.conf', line 2: value-max is set twice" serve --config twice.conf
 expect 2 "'noequals.conf', line 1: there is no '='" serve --config noequals.conf
+printf '\xef\xbb\xbfshards = 0\n' >bom.conf
+expect 2 "'bom.conf', line 1: shards: 0 is too small" serve --config bom.conf
 expect 2 "'missing.conf': No such file" serve --config missing.conf
 CAIRN_VALUE_MAX=huge expect 2 "CAIRN_VALUE_MAX: 'huge' is not a value" serve
 
@@ -229,6 +251,8 @@ mkdir -p data4; printf 'this is no identity' >data4/identity
 expect 1 "'data4/identity' is not a Cairn identity file" serve --listen 127.0.0.1:0 --data data4
 cp -r data data5; printf '\x63' | dd of=data5/identity bs=1 seek=4 conv=notrunc status=none
 expect 1 "'data5/identity' has format 99.*use the newer cairn" serve --listen 127.0.0.1:0 --data data5
+cp -r data data8; printf '\x63' | dd of=data8/catalog bs=1 seek=4 conv=notrunc status=none
+expect 1 "'data8/catalog' has format 99.*use the newer cairn" serve --listen 127.0.0.1:0 --data data8 --log-level error
 cp -r data data6; printf '\xff' | dd of=data6/identity bs=1 seek=20 conv=notrunc status=none
 expect 1 "'data6/identity' is damaged" serve --listen 127.0.0.1:0 --data data6
 rm -rf data7; cp -r data data7; rm -rf data7/store-0; "$cairn" serve --listen 127.0.0.1:0 --data other --log-level warn >o.out 2>&1 &
@@ -295,6 +319,8 @@ if start --data first --stores 2 --partitions 5; then
     sst=$(ls damaged/engine-0/*.sst | head -1)
     printf 'XXXXXXXX' | dd of="$sst" bs=1 seek=40 conv=notrunc 2>/dev/null
     expect 1 'not restored' restore --from damaged --data third
+    cp -r "$checkpoint" later; printf '\x63' | dd of=later/CHECKPOINT bs=1 seek=4 conv=notrunc status=none
+    expect 1 "'later/CHECKPOINT' has format 99.*use the newer cairn" restore --from later --data third
     [[ ! -e third/identity ]] && good || bad "a failed restore leaves no node"
     old_cluster=$(http GET /status.json | grep -o '"cluster":"[0-9a-f]*"')
     stop

@@ -33,6 +33,8 @@ clean_wrong_incarnation     hashes     5
 absent_has_no_version       watches    5
 forgotten_taken_for_new     copies     15
 copies_are_attempts         copies     60
+lease_by_old_clock          pauses     10
+commit_old_term_by_count    figure8    20
 '
 while read -r bug profile seeds; do
     [[ -z $bug ]] && continue
@@ -54,5 +56,21 @@ for profile in "${!most[@]}"; do
         failed=$((failed + 1))
     fi
 done
+# The judge of raft traces, too, has to notice a vote counted twice, in a group of five, and nothing where there is nothing.
+traces=$(mktemp -d)
+for bug in vote_counted_twice none; do
+    judged=fits
+    for seed in 1 2 3; do
+        "$cairn" sim --seed $seed --nodes 5 --trace-partition 1 --profile repeats --mutation $bug --raft-trace "$traces/t" >/dev/null 2>&1
+        "$(dirname "$0")/raft_trace_check.sh" "$traces/t" >"$traces/said" 2>&1 || judged=$(grep -o 'was not elected' "$traces/said" || echo broken)
+    done
+    if [[ $bug == none && $judged == fits || $bug != none && $judged == 'was not elected' ]]; then
+        passed=$((passed + 1))
+    else
+        echo "raft traces with planted bug $bug: $judged"
+        failed=$((failed + 1))
+    fi
+done
+rm -r "$traces"
 echo "$passed passed, $failed failed"
 exit $((failed != 0))

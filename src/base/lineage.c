@@ -54,12 +54,13 @@ enum lineage_verdict lineage_compare(const struct lineage *l, struct incarnation
 
 void lineage_why(const struct lineage *l, struct incarnation known, char *out, size_t max)
 {
-    snprintf(out, max,
-             "its data directory is a copy, or an older state of it put back: it is at start %" PRIu64
-             ", and %s start %" PRIu64 " is known. It has forgotten what the node promised since, and must not run. If "
-             "the original is lost, remove the "
-             "node and join a new, empty one",
-             lineage_now(l).boot, lineage_compare(l, known) == LINEAGE_OLDER ? "a later" : "another", known.boot);
+    snprintf(
+        out, max,
+        "its data directory is a copy, or an older state of it put back: it is at start %" PRIu64
+        ", and %s start %" PRIu64
+        " is known. It has forgotten what the node promised since, and must not run. If the original is lost, remove the "
+        "node and join a new, empty one",
+        lineage_now(l).boot, lineage_compare(l, known) == LINEAGE_OLDER ? "a later" : "another", known.boot);
 }
 
 void lineage_put(const struct lineage *l, struct buf *out)

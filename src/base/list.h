@@ -53,7 +53,11 @@ static inline void link_remove(struct link *k)
 static inline struct link *list_pop_front(struct list *l)
 {
     struct link *k = list_first(l);
-    if (k != NULL) link_remove(k);
+    if (k == NULL) return NULL;
+    ASSERT(k->prev == &l->head && k->next != NULL);
+    l->head.next = k->next;
+    k->next->prev = &l->head;
+    k->prev = k->next = NULL;
     return k;
 }
 

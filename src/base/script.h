@@ -28,7 +28,7 @@ bool script_has(struct script *s, const char *key); /* `key` alone or `key=…` 
 /* The value of key=…; def if it is absent. A value that is no number prints an error. */
 uint64_t script_u64(struct script *s, const char *key, uint64_t def);
 const char *script_str(struct script *s, const char *key, const char *def);
-const char *script_arg(struct script *s, size_t i); /* the i-th argument that is no key=…; NULL if there is none */
+const char *script_arg(struct script *s, size_t at); /* the at-th argument that is no key=…; NULL if there is none */
 void script_print(struct script *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -18,7 +18,7 @@ const char *status_name(enum status st)
     return (unsigned)st < ST_COUNT ? names[st] : "?";
 }
 
-enum status error_set(struct error *err, enum status st, const char *fmt, ...)
+enum status(error_set)(struct error *err, enum status st, const char *fmt, ...)
 {
     if (err == NULL) return st;
     va_list args;

@@ -23,6 +23,7 @@
 #include "cli/resp_client.h"
 #include "cli/slot_map.h"
 #include "env/real.h"
+#include "node/settings.h"
 #include "table/place.h"
 
 #define ADDRESSES_MAX  64
@@ -43,8 +44,7 @@ static const struct cli_option option_table[] = {
     {"address", CLI_TEXT, &options.address, "HOST:PORT,…",
      "nodes; connections are spread over them [" DEFAULT_ADDRESS "]", 0, 0},
     {"route", CLI_TEXT, &options.route, "any|map|leader",
-     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has "
-     "one "
+     "any: each key to whatever node; map: to the node that leads its slot, by CLUSTER SLOTS; leader: each client has one "
      "node and asks for what that leads [any]",
      0, 0},
     {"clients", CLI_NUMBER, &options.clients, "N", "each with a connection (--route map: one to each node) [50]", 1,
@@ -73,7 +73,7 @@ void bench_help(void)
            "          cairn bench --rate 20000 --duration 30s --read-percent 90\n");
 }
 
-enum op { READ, WRITE, OPS, CONFIRM = OPS /* a WAIT */ };
+enum bench_op { READ, WRITE, OPS, CONFIRM = OPS /* a WAIT */ };
 
 struct due {
     uint64_t start_ns;
@@ -179,7 +179,7 @@ static void issue(struct bench_client *client, uint64_t start_ns)
     char text[KEY_PREFIX_MAX + KEY_DIGITS];
     struct bytes key;
     ASSERT(client->under_way < t->pipeline);
-    enum op op = WRITE;
+    enum bench_op op = WRITE;
     if (t->fill) {
         key = key_text(t->next_key, text);
         t->next_key += options.threads;
@@ -302,7 +302,7 @@ static void done(struct bench_client *client)
     atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
 }
 
-static void succeed(struct bench_client *client, enum op op, uint64_t start_ns, uint64_t now)
+static void succeed(struct bench_client *client, enum bench_op op, uint64_t start_ns, uint64_t now)
 {
     struct thread *t = client->thread;
     histogram_add(t->latency[op], now - start_ns);
@@ -646,6 +646,11 @@ static bool split_addresses(struct pass *p, char *text)
     for (char *save = NULL, *word = strtok_r(text, ",", &save); word != NULL; word = strtok_r(NULL, ",", &save)) {
         if (p->address_count == ADDRESSES_MAX) {
             cli_error("--address: more than %d nodes", ADDRESSES_MAX);
+            return false;
+        }
+        struct error err = {0};
+        if (check_address(word, &err) != ST_OK) {
+            cli_error("--address: %s", err.text);
             return false;
         }
         p->addresses[p->address_count++] = word;

@@ -7,6 +7,11 @@
 #include "node/settings.h"
 #include "sim/command.h"
 
+/* Read by jemalloc when the process starts; MALLOC_CONF in the environment goes before it. What a store frees it wants again
+ * a moment later (a memtable, a batch), and giving pages back makes every other processor of the process drop its
+ * translations: it is done late, and by a thread that nobody waits for. */
+const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:30000";
+
 static int help_main(int argc, char **argv);
 
 /* Every command is one row here. */
@@ -26,8 +31,7 @@ static const struct cli_command commands[] = {
      "A node that is removed first hands its copies over. It must be up, or others must hold all that it held.",
      node_main, node_help},
     {"table", "retention TIME  [--address HOST:PORT]", "sets how long what was overwritten or deleted is kept",
-     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was "
-     "there "
+     "Of the default table. 0s: it is not kept, and what there is goes. It costs disk: every change keeps what was there "
      "before.",
      table_main, table_help},
     {"checkpoint", "[list]  [--address HOST:PORT]", "makes a copy of a node's stores on its disk, or lists them",
@@ -46,8 +50,7 @@ static const struct cli_command commands[] = {
      "whatever the answers do, and latency counts from the moment a request was due, so that waiting is not left out.",
      bench_main, bench_help},
     {"sim", "[--seed S] [--seeds N] [--seconds T] [--nodes N] …",
-     "runs clusters in simulation, under faults, and checks them",
-     "The same seed is the same run, byte for byte. 'cairn sim --help' lists the options.", sim_main, NULL},
+     "runs clusters in simulation, under faults, and checks them", NULL, sim_main, sim_help},
     {"version", "", "prints the version", NULL, version_main, NULL},
     {"help", "[COMMAND]", "prints this, or a command's help", NULL, help_main, NULL},
 };
@@ -64,6 +67,10 @@ static const char *next_command(void *ctx, size_t at) { return at < ARRAY_COUNT(
 static int unknown(const char *name)
 {
     const char *near = nearest_word(name, next_command, NULL);
+    if (name[0] == '-') {
+        cli_error("a command comes before '%s': 'cairn help' lists them; cairn serve %s …, perhaps?", name, name);
+        return EXIT_USAGE;
+    }
     if (near != NULL) cli_error("there is no command '%s'. Did you mean 'cairn %s'?", name, near);
     else cli_error("there is no command '%s': 'cairn help' lists them", name);
     return EXIT_USAGE;
@@ -71,7 +78,7 @@ static int unknown(const char *name)
 
 static void help_of(const struct cli_command *c)
 {
-    printf("cairn %s %s\n\n%s\n", c->name, c->arguments, c->summary);
+    printf("cairn %s%s%s\n\n%s\n", c->name, c->arguments[0] != 0 ? " " : "", c->arguments, c->summary);
     if (c->about != NULL) printf("\n%s\n", c->about);
     if (c->more != NULL) {
         printf("\n");

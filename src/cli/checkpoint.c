@@ -15,8 +15,8 @@ static struct {
     const char *address, *from, *data;
 } options;
 static const struct cli_option checkpoint_options[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of the node whose stores are meant [" DEFAULT_ADDRESS "]", 0,
-     0},
+    {"address", CLI_ADDRESS, &options.address, "HOST:PORT", "of the node whose stores are meant [" DEFAULT_ADDRESS "]",
+     0, 0},
 };
 static const struct cli_option restore_options[] = {
     {"from", CLI_TEXT, &options.from, "DIR", "a checkpoint: DATA/checkpoints/NAME, or a copy of it", 0, 0},

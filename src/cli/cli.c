@@ -62,12 +62,25 @@ static const struct cli_option *option_find(const struct cli_option *options, si
     return NULL;
 }
 
+static void number_format(enum cli_option_type type, uint64_t v, char out[32])
+{
+    static const enum setting_type like[] = {
+        [CLI_NUMBER] = SETTING_NUMBER, [CLI_SIZE] = SETTING_SIZE, [CLI_DURATION] = SETTING_DURATION};
+    setting_format(&(struct setting){.type = like[type]}, v, out, 32);
+}
+
 static bool option_set(const struct cli_option *o, const char *value)
 {
-    static const char *const like[] = {"", "a number", "a size such as 64KiB", "a time such as 10s"};
+    static const char *const like[] = {
+        [CLI_NUMBER] = "a number", [CLI_SIZE] = "a size such as 64KiB", [CLI_DURATION] = "a time such as 10s"};
     uint64_t n = 0;
     bool good = true;
-    if (o->type == CLI_TEXT) {
+    if (o->type == CLI_TEXT || o->type == CLI_ADDRESS) {
+        struct error err = {0};
+        if (value[0] != 0 && o->type == CLI_ADDRESS && check_address(value, &err) != ST_OK) {
+            cli_error("--%s: %s", o->name, err.text);
+            return false;
+        }
         if (value[0] == 0) cli_error("--%s has no value: give %s", o->name, o->argument);
         *(const char **)o->out = value;
         return value[0] != 0;
@@ -80,10 +93,11 @@ static bool option_set(const struct cli_option *o, const char *value)
         return false;
     }
     if (n < o->min || (o->max != 0 && n > o->max)) {
-        if (o->max != 0)
-            cli_error("--%s: %.60s is out of range: give %llu to %llu", o->name, value, (unsigned long long)o->min,
-                      (unsigned long long)o->max);
-        else cli_error("--%s: %.60s is too small: give %llu or more", o->name, value, (unsigned long long)o->min);
+        char low[32], high[32];
+        number_format(o->type, o->min, low);
+        number_format(o->type, o->max, high);
+        if (o->max != 0) cli_error("--%s: %.60s is out of range: give %s to %s", o->name, value, low, high);
+        else cli_error("--%s: %.60s is too small: give %s or more", o->name, value, low);
         return false;
     }
     *(uint64_t *)o->out = n;

@@ -28,7 +28,14 @@ struct cli_command {
     void (*more)(void); /* prints the rest of its help; may be NULL */
 };
 
-enum cli_option_type { CLI_TEXT, CLI_NUMBER, CLI_SIZE, CLI_DURATION /* ns */, CLI_FLAG /* a bool */ };
+enum cli_option_type {
+    CLI_TEXT,
+    CLI_ADDRESS /* HOST:PORT */,
+    CLI_NUMBER,
+    CLI_SIZE,
+    CLI_DURATION /* ns */,
+    CLI_FLAG /* a bool */
+};
 
 struct cli_option {
     const char *name; /* "clients" is --clients N or --clients=N */

@@ -28,7 +28,7 @@ static struct {
 static const struct cli_option option_table[] = {
     {"deb822", CLI_TEXT, &options.file, "FILE",
      "records of 'Name: value' lines apart by empty ones; - is the standard input", 0, 0},
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_ADDRESS, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
     {"prefix", CLI_TEXT, &options.prefix, "TEXT", "before each key [package:]", 0, 0},
 };
 void load_help(void)

@@ -14,7 +14,7 @@ static struct {
     bool raw;
 } options;
 static const struct cli_option option_table[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_ADDRESS, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
     {"timeout", CLI_DURATION, &options.timeout_ns, "TIME", "how long to wait for the reply [10s]", NS_PER_MS, 0},
     {"raw", CLI_FLAG, &options.raw, NULL, "prints a string reply as it is, without quotes", 0, 0},
 };

@@ -112,7 +112,7 @@ static struct bytes print(struct bytes in, unsigned indent, unsigned depth, stru
     char number[32];
     int width = snprintf(number, sizeof number, "%llu", (unsigned long long)part.count) + 2;
     for (uint64_t i = 0; i < part.count && in.n != 0; i++) {
-        buf_printf(out, "%*s%*llu) ", i == 0 ? 0 : (int)indent, "", width - 2, (unsigned long long)(i + 1));
+        buf_printf(out, "%*s%*llu) ", i == 0 ? 0 : (int)indent, "", width - 2, (unsigned long long)i + 1);
         in = print(in, indent + (unsigned)width, depth + 1, out);
     }
     return in;

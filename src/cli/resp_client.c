@@ -68,7 +68,7 @@ static void on_connected(struct env_stream *s, void *ctx, enum status st)
 {
     struct resp_client *c = ctx;
     if (st == ST_OK) c->connected = true;
-    else fail(c, st == ST_UNAVAILABLE ? "nothing listens there" : status_name(st));
+    else fail(c, st == ST_UNAVAILABLE ? "nothing listens there, or there is no such name" : status_name(st));
 }
 
 void resp_client_open(struct resp_client *c, struct env_loop *loop, const char *address)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/diag.h"
@@ -60,6 +61,9 @@ static enum status read_file(struct env *env, struct settings *s, struct error *
     struct env_file *f = NULL;
     struct buf text = {0};
     uint64_t size = 0;
+    struct stat is;
+    if (stat(s->config, &is) == 0 && !S_ISREG(is.st_mode))
+        return error_set(err, ST_INVALID, "--config: '%s' is not a file", s->config); /* a pipe has no size */
     enum status st = env_file_open(env, s->config, ENV_READ, &f, err);
     if (st == ST_OK) st = env_file_size(f, &size, err);
     if (st == ST_OK && size > SETTINGS_FILE_MAX)

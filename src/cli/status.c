@@ -23,7 +23,7 @@ static struct {
     bool json;
 } options;
 static const struct cli_option option_table[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_ADDRESS, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
     {"json", CLI_FLAG, &options.json, NULL, "prints what that node says, as JSON", 0, 0},
 };
 void status_help(void) { cli_options_help(option_table, ARRAY_COUNT(option_table)); }
@@ -276,12 +276,12 @@ static size_t print_problems(const struct cluster *c)
         {
             if (json_is_string(json_object_get(o, "damaged"))) {
                 n = problem(n);
-                printf("partition %" PRIu64 " on node %" PRIu64 ": %s. %s\n", num(o, "partition"), a->id,
-                       text(o, "damaged"),
-                       json_is_true(json_object_get(o, "only_copy_damaged"))
-                           ? "There is no other copy: put the file back as it was, or accept the loss (cairn serve "
-                             "--accept-loss)"
-                           : "It waits for the other copies");
+                printf(
+                    "partition %" PRIu64 " on node %" PRIu64 ": %s. %s\n", num(o, "partition"), a->id,
+                    text(o, "damaged"),
+                    json_is_true(json_object_get(o, "only_copy_damaged"))
+                        ? "There is no other copy: put the file back as it was, or accept the loss (cairn serve --accept-loss)"
+                        : "It waits for the other copies");
             }
             if (!json_is_string(json_object_get(o, "stopped"))) continue;
             n = problem(n);

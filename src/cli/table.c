@@ -12,7 +12,7 @@ static struct {
     const char *address;
 } options;
 static const struct cli_option option_table[] = {
-    {"address", CLI_TEXT, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
+    {"address", CLI_ADDRESS, &options.address, "HOST:PORT", "of any node [" DEFAULT_ADDRESS "]", 0, 0},
 };
 void table_help(void)
 {

@@ -77,14 +77,14 @@ enum status control_load(struct env *env, const char *dir, struct catalog **out,
         st = error_set(err, ST_CORRUPT, "'%s' has %llu bytes, which no catalog has", path, (unsigned long long)size);
     if (st == ST_OK) st = env_file_read(f, 0, buf_extend(&b, size), size, err);
     env_file_close(f);
+    if (st == ST_OK && get_u32(b.p) == COPY_MAGIC && get_u32(b.p + 4) != COPY_FORMAT)
+        st = error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u: use the newer cairn", path,
+                       get_u32(b.p + 4), COPY_FORMAT);
     if (st == ST_OK && (get_u32(b.p) != COPY_MAGIC || get_u32(b.p + 8) != crc32c(0, b.p + 12, b.n - 12)))
         st = error_set(err, ST_CORRUPT,
                        "'%s' is damaged: its checksum does not match. Stop, move the file away and start "
                        "again with --join to fetch the catalog from another node",
                        path);
-    if (st == ST_OK && get_u32(b.p + 4) != COPY_FORMAT)
-        st = error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u", path, get_u32(b.p + 4),
-                       COPY_FORMAT);
     struct catalog *c = NULL;
     if (st == ST_OK) {
         c = catalog_new();

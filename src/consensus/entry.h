@@ -1,8 +1,8 @@
 /* entry.h - one entry of a replicated log, in memory.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Purpose:   the unit that consensus orders, the store's log keeps and a replica applies. One block of memory, counted
- *            references, immutable once made.
+ * Purpose:   the unit that consensus orders, the store's log keeps and a replica applies. Counted references,
+ *            immutable once made.
  * Threading: the count belongs to the shard's thread; a worker may read an entry while the shard holds a reference. */
 #ifndef CAIRN_CONSENSUS_ENTRY_H
 #define CAIRN_CONSENSUS_ENTRY_H
@@ -26,12 +26,18 @@ struct entry {
     uint64_t term;
     hlc_t ts; /* the first of the timestamps it takes; op i of ENTRY_OPS has ts + i */
     uint8_t kind;
-    uint8_t data[];
+    const uint8_t *data;
+    struct buf taken; /* what data lies in, unless that is right behind this struct */
 };
 
 struct entry *entry_new(uint8_t kind, uint64_t index, uint64_t term, hlc_t ts, struct bytes data); /* one reference */
+/* The same with its data in two parts, to save a copy. */
+struct entry *entry_new2(uint8_t kind, uint64_t index, uint64_t term, hlc_t ts, struct bytes head, struct bytes data);
 struct entry *entry_ref(struct entry *e);
+/* data lies in `whole`, which the entry takes: *whole is empty afterwards. */
+struct entry *entry_new_taking(uint8_t kind, uint64_t index, uint64_t term, hlc_t ts, struct bytes data,
+                               struct buf *whole);
 void entry_unref(struct entry *e); /* NULL is fine */
-static inline struct bytes entry_data(const struct entry *e) { return (struct bytes){e->data, e->size}; }
+static inline struct bytes entry_data(const struct entry *e) { return bytes_of(e->data, e->size); }
 
 #endif

@@ -11,6 +11,7 @@ void liveness_init(struct liveness *l, const struct liveness_options *options, h
     ASSERT(options->boot_count <= UINT32_MAX);
     ASSERT(options->drift_ns < options->lease_ns);
     *l = (struct liveness){.options = *options, .bound_durable = bound_durable, .acknowledged = bound_durable};
+    if (MUTATION("limit_forgotten_at_restart")) l->acknowledged = 0;
     l->epoch_next = options->boot_count << 32 | 1;
 }
 
@@ -117,13 +118,14 @@ static bool on_request(struct liveness *l, uint64_t now_ns, const struct livenes
     }
     if (in->limit > p->for_limit) p->for_limit = in->limit;
     *out_bound_wanted = bound_wanted(l, p->for_limit);
-    *out = (struct liveness_beat){.reply = true,
-                                  .from = l->options.self,
-                                  .to = in->from,
-                                  .sent_ns = in->sent_ns,
-                                  .asker_boot = in->asker_boot,
-                                  .epoch = in->asks ? p->for_epoch : 0,
-                                  .limit = MIN(p->for_limit, l->bound_durable)};
+    *out = (struct liveness_beat){
+        .reply = true,
+        .from = l->options.self,
+        .to = in->from,
+        .sent_ns = in->sent_ns,
+        .asker_boot = in->asker_boot,
+        .epoch = in->asks ? p->for_epoch : 0,
+        .limit = MUTATION("limit_acked_before_durable") ? p->for_limit : MIN(p->for_limit, l->bound_durable)};
     l->acknowledged = MAX(l->acknowledged, out->limit);
     return true;
 }
@@ -226,6 +228,7 @@ hlc_t liveness_limit(const struct liveness *l, store_addr_t peer)
 
 hlc_t liveness_vote_bound(const struct liveness *l)
 {
+    if (MUTATION("own_limit_not_in_votes")) return l->acknowledged;
     return MAX(l->acknowledged, MIN(l->limit_wanted, l->bound_durable));
 }
 

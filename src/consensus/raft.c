@@ -192,7 +192,7 @@ void raft_load(struct raft *r, struct entry *e)
 {
     ASSERT(!r->started);
     raft_log_append(&r->log, e);
-    raft_log_evict(&r->log, r->limits.tail_bytes_max, e->index);
+    raft_log_evict(&r->log, r->limits.tail_bytes_max, e->index, UINT64_MAX);
     if (e->kind == ENTRY_CONF) {
         struct raft_config c;
         ASSERT(raft_config_decode(entry_data(e), &c)); /* the log's checksum held, and we wrote it */
@@ -372,7 +372,7 @@ void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool
     if (r->promise.leader != 0 && r->promise.store == store && raft_vote_bound(r, r->id))
         return; /* it is back already */
     r->leader_heard_ns = 0;
-    r->election_ns = urgent ? now_ns : now_ns + raft_random_below(r, raft_election_timeout(r));
+    r->election_ns = now_ns + (urgent ? raft_vote_turn_ns(r, store) : raft_random_below(r, raft_election_timeout(r)));
     raft_check(r);
 }
 
@@ -404,7 +404,7 @@ void raft_persisted(struct raft *r, uint64_t now_ns, uint64_t index, uint64_t te
         raft_transfer_check(r);
     }
     raft_log_evict(&r->log, r->limits.tail_bytes_max,
-                   r->role == RAFT_LEADER ? MIN(r->persisted, r->commit) : r->persisted);
+                   r->role == RAFT_LEADER ? MIN(r->persisted, r->commit) : r->persisted, r->applied);
     raft_check(r);
 }
 
@@ -413,6 +413,7 @@ void raft_applied(struct raft *r, uint64_t index)
     if (index <= r->applied) return;
     ASSERT(index <= r->commit);
     r->applied = index;
+    raft_log_evict(&r->log, r->limits.tail_bytes_max, MIN(r->persisted, index), index);
 }
 
 void raft_compacted(struct raft *r, uint64_t index)
@@ -481,15 +482,21 @@ void raft_set_unfit(struct raft *r, bool unfit)
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data,
                          uint64_t *out_index, uint64_t *out_term)
 {
+    return raft_propose2(r, now_ns, kind, ts, (struct bytes){0}, data, out_index, out_term);
+}
+
+enum status raft_propose2(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data,
+                          uint64_t *out_index, uint64_t *out_term)
+{
     ASSERT(r->started && now_ns >= r->now_ns);
     ASSERT(kind == ENTRY_OPS || kind == ENTRY_NOOP || kind == ENTRY_SCRUB);
     r->now_ns = now_ns;
     if (r->role != RAFT_LEADER) return ST_NOT_LEADER;
     if (r->transfer_to != 0) return ST_BUSY;
-    if (r->uncommitted_bytes != 0 && r->uncommitted_bytes + data.n > r->limits.uncommitted_bytes_max)
+    if (r->uncommitted_bytes != 0 && r->uncommitted_bytes + head.n + data.n > r->limits.uncommitted_bytes_max)
         return ST_OVERLOADED;
     ASSERT(ts > r->log.last_ts);
-    struct entry *e = raft_leader_append(r, kind, ts, data);
+    struct entry *e = raft_leader_append(r, kind, ts, head, data);
     *out_index = e->index;
     *out_term = e->term;
     raft_check(r);

@@ -110,9 +110,16 @@ enum {
 };
 
 void raft_message_encode(const struct raft_message *m, struct buf *out);
+/* All but the data of the last entry, which is the end of the message; returns that entry (NULL: there is none). */
+struct entry *raft_message_encode_head(const struct raft_message *m, struct buf *out);
 /* Decodes into m; entries are new references stored in out_entries (at most max of them), owned by the caller. */
 enum status raft_message_decode(struct bytes in, struct raft_message *m, struct entry **out_entries, size_t max,
                                 struct error *err);
+
+/* The same of a message that lies in `whole`: a last entry of at least RAFT_TAKE_BYTES takes it instead of a copy. */
+enum status raft_message_decode_taking(struct bytes in, struct buf *whole, struct raft_message *m,
+                                       struct entry **out_entries, size_t max, struct error *err);
+enum { RAFT_TAKE_BYTES = 64 * 1024 };
 
 struct raft_limits {
     uint32_t append_bytes_max;   /* of entries in one append message */
@@ -231,7 +238,7 @@ void raft_tick(struct raft *r, uint64_t now_ns);
  * call of the others, and with raft_ready. */
 uint64_t raft_deadline(const struct raft *r);
 /* Our store stopped supporting that store, or it came back: a follower of a leader there must reconsider. `urgent`: requests
- * are waiting, so campaign without the random wait. */
+ * are waiting, so campaign without the random wait, each voter in its turn. */
 void raft_support_lost(struct raft *r, uint64_t now_ns, store_addr_t store, bool urgent);
 /* The other store's support of ours began, ended or changed its epoch (liveness_changes): a leader asks for fortification
  * again, or starts the clock of check-quorum. */
@@ -243,6 +250,9 @@ void raft_support_changed(struct raft *r, uint64_t now_ns, store_addr_t store);
  * at, because the new voters have not acknowledged it. */
 enum status raft_propose(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes data,
                          uint64_t *out_index, uint64_t *out_term);
+/* The same with the data in two parts, to save a copy. */
+enum status raft_propose2(struct raft *r, uint64_t now_ns, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data,
+                          uint64_t *out_index, uint64_t *out_term);
 /* Leader only. `id` comes back in ready.reads: at once with the lease, else after a read-index round. */
 enum status raft_read(struct raft *r, uint64_t now_ns, uint64_t id);
 /* Leader only: until when may it serve reads without asking (its clock); 0: no lease. Cheap: call it for each read. The

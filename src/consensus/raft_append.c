@@ -209,7 +209,8 @@ static void append_confirmation(struct raft *r)
         wanted |= p->suspect && p->confirm_index > r->log.last_index && !confirmable(r, p);
     }
     r->confirm_wanted = false;
-    if (wanted && r->transfer_to == 0) raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0});
+    if (wanted && r->transfer_to == 0)
+        raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0}, (struct bytes){0});
 }
 
 void raft_append_flush(struct raft *r)
@@ -347,10 +348,9 @@ void raft_append_on_reply(struct raft *r, const struct raft_message *m)
         on_refused(r, p, m);
     } else {
         raft_append_advance(r, p, m->index);
-        if (p->state == PEER_PROBE && m->index <= r->log.last_index) {
-            p->state = PEER_REPLICATE;
-            p->next = p->match + 1;
-        } else if (p->state == PEER_SNAPSHOT && p->match >= r->log.base_index && p->match >= p->snapshot_index) {
+        bool matches = p->state == PEER_PROBE && m->index <= r->log.last_index;
+        bool installed = p->state == PEER_SNAPSHOT && p->match >= r->log.base_index && p->match >= p->snapshot_index;
+        if (matches || installed) {
             p->state = PEER_REPLICATE;
             p->next = p->match + 1;
         }
@@ -395,7 +395,7 @@ void raft_commit_to(struct raft *r, uint64_t index)
     raft_trace(r, RAFT_TRACE_COMMIT, NULL);
     if (r->role != RAFT_LEADER) return;
     if (r->suspect && index >= r->own_first) raft_suspect_clear(r);
-    raft_log_evict(&r->log, r->limits.tail_bytes_max, MIN(r->persisted, r->commit));
+    raft_log_evict(&r->log, r->limits.tail_bytes_max, MIN(r->persisted, r->commit), r->applied);
     raft_change_committed(r);
 }
 
@@ -433,13 +433,13 @@ void raft_become_leader(struct raft *r)
     }
     raft_event(r, r->unanimous ? "elected_by_all" : "elected");
     raft_trace(r, RAFT_TRACE_LEADER, NULL);
-    raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0});
+    raft_leader_append(r, ENTRY_NOOP, r->log.last_ts, (struct bytes){0}, (struct bytes){0});
 }
 
-struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes data)
+struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data)
 {
     ASSERT(r->role == RAFT_LEADER);
-    struct entry *e = entry_new(kind, r->log.last_index + 1, r->term, ts, data);
+    struct entry *e = entry_new2(kind, r->log.last_index + 1, r->term, ts, head, data);
     raft_log_append(&r->log, e);
     r->uncommitted_bytes += entry_bytes(e);
     entry_unref(e); /* the log has it */
@@ -512,7 +512,7 @@ static void take_entries(struct raft *r, const struct raft_message *m)
             raft_config_push(r, e->index, e->term, &c);
         }
     }
-    raft_log_evict(&r->log, r->limits.tail_bytes_max, r->persisted);
+    raft_log_evict(&r->log, r->limits.tail_bytes_max, r->persisted, r->applied);
 }
 
 static void answer(struct raft *r, const struct raft_message *m, struct raft_message *reply)

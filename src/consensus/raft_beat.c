@@ -21,33 +21,29 @@ uint64_t raft_lease_until(const struct raft *r)
 
 bool raft_lease_holds(const struct raft *r) { return raft_lease_until(r) > r->now_ns; }
 
-/* Our own store has "acknowledged" what it wants, once that is durable. (Its bound may be further ahead; using that
- * would push a later joint configuration's timestamp ahead too.) */
-static hlc_t limit_of(const struct raft *r, const struct raft_peer *p)
-{
-    hlc_t limit = liveness_limit(r->liveness, p->store);
-    return p->id == r->id ? MIN(limit, r->liveness->limit_wanted) : limit;
-}
-
+/* Never above what our own store wants: peers may still acknowledge what it wanted before a restart, with a clock that was set
+ * back since, and a joint configuration is stamped above what we want, to be above all that we used (docs/decisions/0012). */
 hlc_t raft_hlc_limit(const struct raft *r, uint64_t now_ns)
 {
     uint64_t limits[RAFT_MEMBERS_MAX];
     if (raft_lease_until(r) <= now_ns) return 0;
     hlc_t least = UINT64_MAX;
-    for (uint8_t role = RAFT_VOTER; role <= RAFT_VOTER_OUT; role <<= 1) {
+    for (unsigned role = RAFT_VOTER; role <= RAFT_VOTER_OUT; role <<= 1) {
         unsigned n = 0;
         for (uint32_t i = 0; i < r->peer_count; i++) {
             const struct raft_peer *p = &r->peers[i];
             if (!(p->roles & role)) continue;
             /* one that no longer supports us may have voted already, with a lower bound than it acknowledged since */
-            hlc_t v = support_of(r, p) > now_ns ? limit_of(r, p) : 0;
+            hlc_t v = support_of(r, p) > now_ns || MUTATION("limit_of_the_unsupporting")
+                          ? liveness_limit(r->liveness, p->store)
+                          : 0;
             unsigned at = n++;
             for (; at > 0 && limits[at - 1] < v; at--) limits[at] = limits[at - 1];
             limits[at] = v;
         }
         if (n != 0) least = MIN(least, limits[raft_quorum_of(n) - 1]);
     }
-    return least;
+    return MUTATION("limit_of_former_boot") ? least : MIN(least, r->liveness->limit_wanted);
 }
 
 hlc_t raft_hlc_floor(const struct raft *r) { return MAX(r->floor, r->log.last_ts); }

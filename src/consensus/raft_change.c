@@ -19,7 +19,7 @@ static void append_config(struct raft *r, const struct raft_config *c)
     struct buf b = {0};
     ASSERT(raft_config_check(c, NULL) == ST_OK);
     raft_config_encode(c, &b);
-    struct entry *e = raft_leader_append(r, ENTRY_CONF, config_ts(r, c), buf_view(&b));
+    struct entry *e = raft_leader_append(r, ENTRY_CONF, config_ts(r, c), (struct bytes){0}, buf_view(&b));
     buf_deinit(&b);
     raft_config_push(r, e->index, e->term, c); /* in force at once */
 }

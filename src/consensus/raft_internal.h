@@ -37,7 +37,8 @@ void raft_log_append(struct raft_log *l, struct entry *e); /* takes a reference 
 void raft_log_truncate(struct raft_log *l, uint64_t from); /* drops entries from `from` on */
 void raft_log_reset(struct raft_log *l, uint64_t index, uint64_t term, hlc_t last_ts);
 void raft_log_compact(struct raft_log *l, uint64_t index);
-void raft_log_evict(struct raft_log *l, uint64_t bytes_max, uint64_t up_to); /* oldest first, never above up_to */
+/* Oldest first, never above up_to. The oldest that is not applied stays while those behind it have room. */
+void raft_log_evict(struct raft_log *l, uint64_t bytes_max, uint64_t up_to, uint64_t applied);
 struct entry *raft_log_peek(const struct raft_log *l, uint64_t index);
 uint64_t raft_log_term(const struct raft_log *l, uint64_t index); /* 0: unknown */
 uint64_t raft_log_last_term(const struct raft_log *l);
@@ -211,6 +212,8 @@ void raft_peers_sync(struct raft *r);
 static inline unsigned raft_quorum_of(unsigned voters) { return voters / 2 + 1; }
 
 /* ---- raft_vote.c ---- */
+uint64_t raft_vote_turn_ns(const struct raft *r,
+                           store_addr_t lost);        /* how long to wait before campaigning in its place */
 uint64_t raft_election_timeout(const struct raft *r); /* at least limits.election_ns; more while syncs are slow */
 void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns);
 bool raft_vote_bound(const struct raft *r, uint64_t candidate); /* a promise forbids to help this candidate */
@@ -223,7 +226,7 @@ void raft_vote_on_reply(struct raft *r, const struct raft_message *m);
 
 /* ---- raft_append.c: the leader's log to the others ---- */
 void raft_become_leader(struct raft *r);
-struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes data);
+struct entry *raft_leader_append(struct raft *r, uint8_t kind, hlc_t ts, struct bytes head, struct bytes data);
 void raft_append_flush(struct raft *r); /* sends what the budgets allow; by raft_ready */
 void raft_append_probe(struct raft *r, struct raft_peer *p);
 void raft_append_heard(struct raft *r, struct raft_peer *p, const struct raft_message *m);

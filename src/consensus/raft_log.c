@@ -106,9 +106,14 @@ void raft_log_compact(struct raft_log *l, uint64_t index)
     l->base_term = term;
 }
 
-void raft_log_evict(struct raft_log *l, uint64_t bytes_max, uint64_t up_to)
+void raft_log_evict(struct raft_log *l, uint64_t bytes_max, uint64_t up_to, uint64_t applied)
 {
-    while (l->tail_bytes > bytes_max && l->tail_first <= l->last_index && l->tail_first <= up_to) drop_first(l);
+    while (l->tail_bytes > bytes_max && l->tail_first <= l->last_index && l->tail_first <= up_to) {
+        /* One that is larger than all of the room is read back only if it was not applied soon. */
+        bool next = l->tail_first > applied;
+        if (next && l->tail_bytes - entry_bytes(*slot(l, l->tail_first)) <= bytes_max) return;
+        drop_first(l);
+    }
 }
 
 struct entry *raft_log_peek(const struct raft_log *l, uint64_t index)

@@ -11,7 +11,7 @@
 
 #include <inttypes.h>
 
-void raft_message_encode(const struct raft_message *m, struct buf *out)
+struct entry *raft_message_encode_head(const struct raft_message *m, struct buf *out)
 {
     buf_put_u8(out, m->type);
     buf_put_u8(out, m->flags);
@@ -25,8 +25,16 @@ void raft_message_encode(const struct raft_message *m, struct buf *out)
         buf_put_varint(out, e->term);
         buf_put_u64(out, e->ts);
         buf_put_u8(out, e->kind);
-        buf_put_lp(out, entry_data(e));
+        buf_put_varint(out, e->size);
+        if (i + 1 != m->entry_count) buf_put_bytes(out, entry_data(e));
     }
+    return m->entry_count != 0 ? m->entries[m->entry_count - 1] : NULL;
+}
+
+void raft_message_encode(const struct raft_message *m, struct buf *out)
+{
+    const struct entry *last = raft_message_encode_head(m, out);
+    if (last != NULL) buf_put_bytes(out, entry_data(last));
 }
 
 static enum status malformed(struct error *err, const char *what)
@@ -36,7 +44,7 @@ static enum status malformed(struct error *err, const char *what)
 
 /* One entry; NULL and a status if it can't be. */
 static enum status decode_entry(struct reader *r, const struct raft_message *m, uint64_t index, uint64_t term_before,
-                                struct entry **out, struct error *err)
+                                struct buf *whole, struct entry **out, struct error *err)
 {
     struct raft_config config;
     uint64_t term = reader_varint(r);
@@ -48,7 +56,9 @@ static enum status decode_entry(struct reader *r, const struct raft_message *m, 
     if (term == 0 || term < term_before || term > m->term) return malformed(err, "entry terms out of order");
     if (kind == ENTRY_CONF && !raft_config_decode(data, &config)) return malformed(err, "bad configuration");
     if (data.n > UINT32_MAX) return malformed(err, "entry too large");
-    *out = entry_new(kind, index, term, ts, data);
+    bool last = r->p == r->end; /* so nothing else of the buffer is needed */
+    if (last && whole != NULL && data.n >= RAFT_TAKE_BYTES) *out = entry_new_taking(kind, index, term, ts, data, whole);
+    else *out = entry_new(kind, index, term, ts, data);
     return ST_OK;
 }
 
@@ -71,6 +81,12 @@ static enum status check_fields(const struct raft_message *m, uint64_t entry_cou
 enum status raft_message_decode(struct bytes in, struct raft_message *m, struct entry **out_entries, size_t max,
                                 struct error *err)
 {
+    return raft_message_decode_taking(in, NULL, m, out_entries, max, err);
+}
+
+enum status raft_message_decode_taking(struct bytes in, struct buf *whole, struct raft_message *m,
+                                       struct entry **out_entries, size_t max, struct error *err)
+{
     struct reader r = reader_of(in);
     struct raft_message got = {0};
     got.type = reader_u8(&r);
@@ -84,7 +100,7 @@ enum status raft_message_decode(struct bytes in, struct raft_message *m, struct 
     enum status st = check_fields(&got, count, max, err);
     uint32_t n = 0;
     for (uint64_t term = got.log_term; st == ST_OK && n < count; term = out_entries[n - 1]->term) {
-        st = decode_entry(&r, &got, got.index + 1 + n, term, &out_entries[n], err);
+        st = decode_entry(&r, &got, got.index + 1 + n, term, whole, &out_entries[n], err);
         if (st != ST_OK) break;
         n++;
     }

@@ -71,9 +71,11 @@ static enum caught try_mutation(const char *mutation)
 static void test_mutations(void **state)
 {
     static const char *const names[] = {
-        "vote_counted_twice",     "lease_from_reply_time",    "vote_not_persisted_first", "commit_old_term_by_count",
-        "config_before_own_term", "no_silence_after_restart", "lease_kept_in_transfer",   "suspect_votes_freely",
-        "append_ack_before_sync", "limit_not_in_votes",       "stale_read_index",
+        "vote_counted_twice",         "lease_from_reply_time",  "vote_not_persisted_first",
+        "commit_old_term_by_count",   "config_before_own_term", "no_silence_after_restart",
+        "lease_kept_in_transfer",     "suspect_votes_freely",   "append_ack_before_sync",
+        "limit_not_in_votes",         "stale_read_index",       "limit_forgotten_at_restart",
+        "limit_acked_before_durable", "own_limit_not_in_votes", "limit_of_former_boot",
     };
     static const char *const by[] = {"NOT CAUGHT", "random run", "script"};
     unsigned missed = 0;

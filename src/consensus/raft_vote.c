@@ -9,6 +9,8 @@
 #include "consensus/raft_internal.h"
 
 #define SYNCS_PER_ELECTION 4 /* the candidate's, the voters', and the first entry's, with some room */
+#define TURNS_PER_ELECTION \
+    8 /* of replicas that lost their leader at the same time: a turn is enough for two syncs and more */
 
 uint64_t raft_election_timeout(const struct raft *r)
 {
@@ -18,6 +20,23 @@ uint64_t raft_election_timeout(const struct raft *r)
 void raft_vote_timer(struct raft *r, uint64_t least_ns, uint64_t random_ns)
 {
     r->election_ns = r->now_ns + least_ns + raft_random_below(r, random_ns);
+}
+
+/* A leader's followers lose it at the same moment. If they campaigned then, each would vote for itself, and a second round
+ * would cost an election timeout: so they take turns, one vote's time apart, and whose turn is first differs by group, so
+ * that the leaders of a dead store end up on all others. */
+uint64_t raft_vote_turn_ns(const struct raft *r, store_addr_t lost)
+{
+    uint32_t voters = 0, own = 0;
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        const struct raft_peer *p = &r->peers[i];
+        if (p->store == lost || !(p->roles & (RAFT_VOTER | RAFT_VOTER_OUT))) continue;
+        if (p->id == r->id) own = voters;
+        voters++;
+    }
+    uint64_t first = voters != 0 ? r->group_id % voters : 0;
+    uint64_t turn = voters != 0 ? (own + voters - first) % voters : 0;
+    return turn * raft_election_timeout(r) / TURNS_PER_ELECTION;
 }
 
 /* After a restart the promises made before bind still, but are forgotten. None can bind the only voter of a committed

@@ -112,7 +112,7 @@ static enum status listener_socket(struct real_env *e, const struct real_address
     }
     if (st == ST_OK) st = socket_make(a, address, true, true, &fd, err);
     if (st != ST_OK) goto done;
-    struct real_address bound;
+    struct real_address bound = {0};
     socklen_t size = sizeof bound;
     if (getsockname(fd, &bound.any, &size) != 0) {
         st = socket_fail(fd, "getsockname", address, err);

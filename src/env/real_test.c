@@ -290,6 +290,7 @@ static void timer_step_fire(struct env_timer *timer)
     if (s->more != NULL) s->more(s);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the timers write to it */
 static void timer_step_init(struct timer_step *s, struct env_loop *loop, char name, char *trace)
 {
     *s = (struct timer_step){.name = name, .trace = trace};

@@ -152,9 +152,10 @@ void mesh_hello_of(const struct mesh *m, uint8_t lane, uint64_t to_node, struct 
     memcpy(out->cluster_id, m->o.cluster_id, sizeof out->cluster_id);
 }
 
-enum status mesh_send2(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum mesh_lane lane, enum mesh_kind kind,
-                       struct bytes head, struct bytes body)
+static enum status send_body(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum mesh_lane lane,
+                             enum mesh_kind kind, struct bytes head, struct mesh_body *b)
 {
+    struct bytes body = b->bytes;
     ASSERT(lane < MESH_LANES && kind > MESH_PONG && kind < MESH_KIND_COUNT);
     if (head.n > m->o.frame_bytes_max || body.n > m->o.frame_bytes_max - head.n) return ST_TOO_LARGE;
     enum status st;
@@ -167,9 +168,25 @@ enum status mesh_send2(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum
     } else {
         struct mesh_peer *p = map_get(&m->peers, node_id);
         if (p == NULL || m->o.node_id == 0) return ST_NOT_FOUND;
-        st = mesh_link_send(&p->links[lane], endpoint, (uint8_t)kind, head, body);
+        st = mesh_link_send(&p->links[lane], endpoint, (uint8_t)kind, head, b);
     }
     if (st == ST_OVERLOADED) m->stats.overloaded++;
+    return st;
+}
+
+enum status mesh_send2(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum mesh_lane lane, enum mesh_kind kind,
+                       struct bytes head, struct bytes body)
+{
+    struct mesh_body b = {.bytes = body};
+    return send_body(m, node_id, endpoint, lane, kind, head, &b);
+}
+
+enum status mesh_send_ref(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum mesh_lane lane, enum mesh_kind kind,
+                          struct bytes head, struct bytes body, void (*release)(void *owner), void *owner)
+{
+    struct mesh_body b = {.bytes = body, .release = release, .owner = owner};
+    enum status st = send_body(m, node_id, endpoint, lane, kind, head, &b);
+    mesh_body_release(&b);
     return st;
 }
 

@@ -65,7 +65,9 @@ struct mesh_frame {
     uint64_t from_node; /* 0: a node that has no id yet (MESH_JOIN only) */
     uint16_t from_shard;
     struct bytes body; /* borrowed for the call */
-    void *conn;        /* of a frame sent by mesh_call: for mesh_answer; valid during the call. Else NULL */
+    struct buf *
+        whole; /* not NULL: the body lies in this buffer, and who needs it for longer may take that (and empty *whole) */
+    void *conn; /* of a frame sent by mesh_call: for mesh_answer; valid during the call. Else NULL */
 };
 
 /* What becomes of a frame that arrives from another node. A test's choice only: nodes in earnest deliver all of them. */
@@ -129,6 +131,10 @@ enum status mesh_send(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum 
 /* The same with a body in two parts, to save a copy. */
 enum status mesh_send2(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum mesh_lane lane, enum mesh_kind kind,
                        struct bytes head, struct bytes body);
+/* The same with a body that stays where it is until it has been sent or dropped: then release(owner) is called, once, perhaps
+ * before this returns, also if this fails. What is sent within the process is copied all the same. */
+enum status mesh_send_ref(struct mesh *m, uint64_t node_id, uint16_t endpoint, enum mesh_lane lane, enum mesh_kind kind,
+                          struct bytes head, struct bytes body, void (*release)(void *owner), void *owner);
 /* Bytes queued to a node in a lane and not yet taken by the kernel. */
 size_t mesh_queued(const struct mesh *m, uint64_t node_id, enum mesh_lane lane);
 

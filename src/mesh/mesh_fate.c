@@ -47,6 +47,7 @@ static bool delay(struct mesh *m, const struct mesh_frame *f, enum mesh_lane lan
     buf_put_bytes(&d->body, f->body);
     d->frame = *f;
     d->frame.body = buf_view(&d->body);
+    d->frame.whole = &d->body;
     list_push_back(&m->delayed, &d->link);
     m->delayed_count++;
     env_timer_init(m->o.loop, &d->timer, on_timer);

@@ -25,6 +25,19 @@ void mesh_frame_put(struct buf *out, uint8_t kind, uint16_t endpoint, struct byt
     put_u32(p + 4, with_crc ? crc32c(0, p + 8, MESH_HEADER_BYTES - 8 + n) : 0);
 }
 
+void mesh_frame_put_head(struct buf *out, uint8_t kind, uint16_t endpoint, struct bytes head, struct bytes body)
+{
+    size_t n = head.n + body.n;
+    ASSERT(n <= UINT32_MAX - MESH_HEADER_BYTES);
+    uint8_t *p = buf_extend(out, MESH_HEADER_BYTES + head.n);
+    put_u32(p, (uint32_t)n);
+    p[8] = kind;
+    p[9] = 0;
+    put_u16(p + 10, endpoint);
+    if (head.n != 0) memcpy(p + MESH_HEADER_BYTES, head.p, head.n);
+    put_u32(p + 4, crc32c(crc32c(0, p + 8, MESH_HEADER_BYTES - 8 + head.n), body.p, body.n));
+}
+
 enum status mesh_frame_size(struct bytes b, size_t body_max, size_t *out, struct error *err)
 {
     if (b.n < MESH_HEADER_BYTES) return ST_NOT_READY;
@@ -147,7 +160,7 @@ enum status mesh_refuse_decode(struct bytes body, enum mesh_refusal *out, char *
     ASSERT(max > 0);
     if (!reader_done(&r)) return ST_CORRUPT;
     size_t n = MIN(t.n, max - 1);
-    for (size_t i = 0; i < n; i++) text[i] = t.p[i] >= 32 && t.p[i] < 127 ? (char)t.p[i] : '?';
+    for (size_t i = 0; i < n; i++) text[i] = (char)(t.p[i] >= 32 && t.p[i] < 127 ? t.p[i] : '?');
     text[n] = 0;
     *out = why == MESH_REFUSED_MISMATCH || why == MESH_REFUSED_FENCED ? (enum mesh_refusal)why : MESH_REFUSED_FAULT;
     return ST_OK;
@@ -173,12 +186,14 @@ static enum status cutter_finish_partial(struct mesh_cutter *c, struct bytes *da
     if (c->partial.n < MESH_HEADER_BYTES && !cutter_fill(c, data, MESH_HEADER_BYTES)) return ST_OK;
     enum status st = mesh_frame_size(buf_view(&c->partial), c->body_max, &size, err);
     if (st != ST_OK) return st;
+    /* Room for all of a large frame once an eighth is there: doubling would copy all of it again. */
+    if (c->partial.n + data->n >= size / 8) buf_reserve(&c->partial, size - c->partial.n);
     if (!cutter_fill(c, data, size)) return ST_OK;
     st = mesh_frame_decode(buf_view(&c->partial), true, &f, err);
     if (st != ST_OK) return st;
+    f.whole = &c->partial;
     if (!each(ctx, &f)) return ST_CLOSED;
-    buf_clear(&c->partial);
-    if (c->partial.cap > MESH_KEEP_BYTES && !c->keep_buffer) buf_deinit(&c->partial);
+    buf_clear_keep(&c->partial, c->keep_buffer ? MESH_KEEP_LARGE_BYTES : MESH_KEEP_BYTES);
     return ST_OK;
 }
 

@@ -46,9 +46,10 @@ enum {
     MESH_FORMAT = 1,
     MESH_MAGIC_BYTES = 8,
     MESH_HEADER_BYTES = 12,
-    MESH_HELLO_BYTES = 44,         /* without the lineage */
-    MESH_GREETING_BODY_MAX = 1024, /* of a frame before the hello was accepted, and of all that come back */
-    MESH_KEEP_BYTES = 256 * 1024,  /* a buffer with more room than this is given back when it is empty */
+    MESH_HELLO_BYTES = 44,               /* without the lineage */
+    MESH_GREETING_BODY_MAX = 1024,       /* of a frame before the hello was accepted, and of all that come back */
+    MESH_KEEP_LARGE_BYTES = 1024 * 1024, /* … where large frames are usual */
+    MESH_KEEP_BYTES = 256 * 1024,        /* a buffer with more room than this is given back when it is empty */
 };
 
 /* Kinds that never leave the mesh; they are above enum mesh_kind. */
@@ -66,6 +67,8 @@ enum mesh_refusal {
 /* Appends a frame whose body is head and then body. with_crc is false only between shards of a process. */
 void mesh_frame_put(struct buf *out, uint8_t kind, uint16_t endpoint, struct bytes head, struct bytes body,
                     bool with_crc);
+/* The same with CRC, but the body is to follow from where it lies. */
+void mesh_frame_put_head(struct buf *out, uint8_t kind, uint16_t endpoint, struct bytes head, struct bytes body);
 /* Size of the frame that begins at b: ST_OK, ST_NOT_READY (less than a header), ST_TOO_LARGE. */
 enum status mesh_frame_size(struct bytes b, size_t body_max, size_t *out, struct error *err);
 /* b is exactly one frame. Fills kind, endpoint and body (borrowed); the rest of out is zero. ST_CORRUPT. */

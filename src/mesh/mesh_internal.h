@@ -38,6 +38,27 @@ enum {
  *     +-- bulk lane, nothing queued --- WAITING --timer--> CONNECTING */
 enum link_state { LINK_IDLE, LINK_CONNECTING, LINK_GREETING, LINK_READY, LINK_WAITING };
 
+/* A body that is sent from where it lies. release is NULL: it has to be copied, or was taken over. */
+struct mesh_body {
+    struct bytes bytes;
+    void (*release)(void *owner);
+    void *owner;
+};
+static inline void mesh_body_release(struct mesh_body *b)
+{
+    if (b->release != NULL) b->release(b->owner);
+    b->release = NULL;
+}
+
+/* A piece of a queue: frames in `own`; if there is a body, it belongs to the last of them. */
+struct mesh_part {
+    struct link link;
+    struct buf own;
+    struct mesh_body body;
+    size_t sent; /* of own, then of the body */
+    uint64_t frames;
+};
+
 struct mesh_link {
     struct mesh_peer *peer;
     enum mesh_lane lane;
@@ -45,8 +66,9 @@ struct mesh_link {
     struct env_stream *stream; /* CONNECTING, GREETING, READY */
     struct env_timer timer;    /* of the state: give up, try again, ping */
     struct mesh_cutter in;
-    struct buf out; /* frames not yet given to the stream; from out_head on */
-    size_t out_head;
+    struct list out;         /* parts not yet given to the stream */
+    struct mesh_part *spare; /* an empty one */
+    size_t out_bytes;        /* in them */
     uint64_t out_frames;
     struct link dirty; /* in mesh.dirty: to be written at the end of the turn */
     uint64_t backoff_ns;
@@ -112,7 +134,9 @@ void mesh_hello_of(const struct mesh *m, uint8_t lane, uint64_t to_node, struct 
 struct mesh_peer *mesh_peer_new(struct mesh *m, uint64_t node_id, const char *address);
 void mesh_peer_free(struct mesh_peer *p);
 void mesh_peer_reset(struct mesh_peer *p, const char *why); /* drops the connections; the next message opens new ones */
-enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind, struct bytes head, struct bytes body);
+/* Takes the body over (and sets its release to NULL) if it sends it from where it lies. */
+enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind, struct bytes head,
+                           struct mesh_body *body);
 size_t mesh_link_queued(const struct mesh_link *l);
 void mesh_link_write(struct mesh_link *l);
 

@@ -15,19 +15,30 @@ static uint64_t now_ns(const struct mesh_link *l) { return env_now_ns(env_loop_e
 
 /* ---- the queue ---- */
 
-static size_t out_bytes(const struct mesh_link *l) { return l->out.n - l->out_head; }
-
 size_t mesh_link_queued(const struct mesh_link *l)
 {
-    return out_bytes(l) + (l->stream != NULL ? env_stream_queued(l->stream) : 0);
+    return l->out_bytes + (l->stream != NULL ? env_stream_queued(l->stream) : 0);
+}
+
+/* A part is done with, sent or not. */
+static void part_drop(struct mesh_link *l, struct mesh_part *part)
+{
+    link_remove(&part->link);
+    mesh_body_release(&part->body);
+    buf_clear_keep(&part->own, MESH_KEEP_BYTES);
+    if (l->spare != NULL) {
+        buf_deinit(&part->own);
+        mem_free(part);
+        return;
+    }
+    l->spare = part;
 }
 
 static void out_clear(struct mesh_link *l)
 {
-    buf_clear(&l->out);
-    l->out_head = 0;
+    for (struct link *k; (k = list_first(&l->out)) != NULL;) part_drop(l, CONTAINER_OF(k, struct mesh_part, link));
+    l->out_bytes = 0;
     l->out_frames = 0;
-    if (l->out.cap > MESH_KEEP_BYTES) buf_deinit(&l->out);
 }
 
 static void link_mark(struct mesh_link *l)
@@ -38,19 +49,46 @@ static void link_mark(struct mesh_link *l)
     mesh_flush_later(m);
 }
 
-static void out_put(struct mesh_link *l, uint16_t endpoint, uint8_t kind, struct bytes head, struct bytes body)
+/* The part that the next frame goes to: the last one, unless that ends with a body or is long enough. */
+static struct mesh_part *out_part(struct mesh_link *l, size_t frame_bytes)
 {
-    mesh_frame_put(&l->out, kind, endpoint, head, body, true);
+    struct link *k = list_last(&l->out);
+    struct mesh_part *last = k != NULL ? CONTAINER_OF(k, struct mesh_part, link) : NULL;
+    if (last != NULL && last->body.bytes.n == 0 && last->own.n + frame_bytes <= MESH_SLICE_BYTES) return last;
+    struct buf own = {0};
+    struct mesh_part *part = l->spare;
+    l->spare = NULL;
+    if (part != NULL) own = part->own;
+    else part = mem_alloc(sizeof *part);
+    *part = (struct mesh_part){.own = own};
+    list_push_back(&l->out, &part->link);
+    return part;
+}
+
+static void out_put(struct mesh_link *l, uint16_t endpoint, uint8_t kind, struct bytes head, struct mesh_body *body)
+{
+    size_t n = MESH_HEADER_BYTES + head.n + body->bytes.n;
+    struct mesh_part *part = out_part(l, n);
+    if (body->release != NULL && body->bytes.n != 0) {
+        mesh_frame_put_head(&part->own, kind, endpoint, head, body->bytes);
+        part->body = *body;
+        body->release = NULL;
+    } else {
+        mesh_frame_put(&part->own, kind, endpoint, head, body->bytes, true);
+    }
+    part->frames++;
     l->out_frames++;
+    l->out_bytes += n;
     if (l->state == LINK_READY) link_mark(l);
 }
 
-enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind, struct bytes head, struct bytes body)
+enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind, struct bytes head,
+                           struct mesh_body *body)
 {
     size_t max = l->peer->mesh->o.queue_bytes_max[l->lane];
     size_t queued = mesh_link_queued(l);
     if (l->state != LINK_READY) max = MIN(max, (size_t)MESH_WAIT_BYTES);
-    if (queued > 0 && queued + MESH_HEADER_BYTES + head.n + body.n > max) {
+    if (queued > 0 && queued + MESH_HEADER_BYTES + head.n + body->bytes.n > max) {
         l->peer->dropped_frames++;
         return ST_OVERLOADED;
     }
@@ -59,51 +97,41 @@ enum status mesh_link_send(struct mesh_link *l, uint16_t endpoint, uint8_t kind,
     return ST_OK;
 }
 
-/* The longest run of whole frames from out_head on that fits a slice, at least one. */
-static size_t out_slice(const struct mesh_link *l, uint64_t *out_frames)
+/* Gives the stream a slice of the first part; returns its bytes. */
+static size_t write_slice(struct mesh_link *l)
 {
-    size_t left = out_bytes(l), n = 0, size;
-    *out_frames = l->out_frames;
-    if (left <= MESH_SLICE_BYTES) return left;
-    *out_frames = 0;
-    while (n < left) {
-        enum status st = mesh_frame_size(bytes_of(l->out.p + l->out_head + n, left - n), SIZE_MAX, &size, NULL);
-        ASSERT(st == ST_OK && size <= left - n);
-        if (n > 0 && n + size > MESH_SLICE_BYTES) break;
-        n += size;
-        ++*out_frames;
+    struct mesh_peer *p = l->peer;
+    struct mesh_part *part = CONTAINER_OF(list_first(&l->out), struct mesh_part, link);
+    struct bytes body = part->body.bytes, from;
+    if (part->sent < part->own.n) from = bytes_of(part->own.p + part->sent, part->own.n - part->sent);
+    else from = bytes_of(body.p + (part->sent - part->own.n), body.n - (part->sent - part->own.n));
+    from.n = MIN(from.n, (size_t)MESH_SLICE_BYTES);
+    env_stream_write(l->stream, from);
+    part->sent += from.n;
+    l->out_bytes -= from.n;
+    p->sent_bytes += from.n;
+    if (part->sent == part->own.n + body.n) {
+        p->sent_frames += part->frames;
+        l->out_frames -= part->frames;
+        part_drop(l, part);
     }
-    return n;
+    return from.n;
 }
 
 /* Gives the stream what it takes. What it could not send at once it has copied, so it gets no more until it has
  * drained: the rest waits here, in one place. */
 void mesh_link_write(struct mesh_link *l)
 {
-    struct mesh_peer *p = l->peer;
     size_t written = 0;
     if (l->state != LINK_READY) return;
-    while (out_bytes(l) > 0 && env_stream_queued(l->stream) == 0) {
+    while (l->out_bytes > 0 && env_stream_queued(l->stream) == 0) {
         if (l->lane == MESH_BULK && written >= MESH_BULK_TURN_BYTES) {
             link_mark(l);
             break;
         }
-        uint64_t frames;
-        size_t n = out_slice(l, &frames);
-        env_stream_write(l->stream, bytes_of(l->out.p + l->out_head, n));
-        l->out_head += n;
-        l->out_frames -= frames;
-        p->sent_frames += frames;
-        p->sent_bytes += n;
-        written += n;
+        written += write_slice(l);
     }
-    if (out_bytes(l) == 0) {
-        ASSERT(l->out_frames == 0);
-        if (l->out.n > 0) out_clear(l);
-    } else if (l->out_head > l->out.n / 2) {
-        buf_consume(&l->out, l->out_head);
-        l->out_head = 0;
-    }
+    ASSERT(l->out_bytes != 0 || l->out_frames == 0);
 }
 
 /* ---- ends of a connection ---- */
@@ -158,7 +186,7 @@ static void link_ready(struct mesh_link *l)
     l->pings_out = 0;
     l->tick_queued = 0;
     env_timer_start(&l->timer, m->o.ping_ns);
-    if (out_bytes(l) > 0) link_mark(l);
+    if (l->out_bytes > 0) link_mark(l);
 }
 
 static void on_pong(struct mesh_link *l, struct bytes body)
@@ -281,10 +309,11 @@ static void link_tick(struct mesh_link *l)
         link_fail(l, false, why);
         return;
     }
-    if (l->pings_out == 0 || out_bytes(l) == 0) { /* else one waits here already, or will be late anyway */
+    if (l->pings_out == 0 || l->out_bytes == 0) { /* else one waits here already, or will be late anyway */
         uint8_t body[8];
         put_u64(body, now);
-        out_put(l, MESH_NODE, MESH_PING, bytes_of(body, sizeof body), (struct bytes){0});
+        struct mesh_body none = {0};
+        out_put(l, MESH_NODE, MESH_PING, bytes_of(body, sizeof body), &none);
         l->peer->pings++;
         if (l->pings_out++ == 0) l->ping_ns = now;
     }
@@ -300,7 +329,7 @@ static void on_timer(struct env_timer *timer)
     case LINK_GREETING: link_fail(l, false, "no hello in time"); break;
     case LINK_READY: link_tick(l); break;
     case LINK_WAITING: /* the urgent lane is kept up: its round-trip times say who is there */
-        if (l->lane == MESH_URGENT || out_bytes(l) > 0) link_connect(l);
+        if (l->lane == MESH_URGENT || l->out_bytes > 0) link_connect(l);
         else l->state = LINK_IDLE;
         break;
     }
@@ -319,6 +348,7 @@ struct mesh_peer *mesh_peer_new(struct mesh *m, uint64_t node_id, const char *ad
         l->peer = p;
         l->lane = lane;
         l->in.body_max = MESH_GREETING_BODY_MAX;
+        list_init(&l->out);
         env_timer_init(m->o.loop, &l->timer, on_timer);
     }
     return p;
@@ -341,7 +371,9 @@ void mesh_peer_free(struct mesh_peer *p)
 {
     for (enum mesh_lane lane = 0; lane < MESH_LANES; lane++) {
         link_close(&p->links[lane], LINK_IDLE);
-        buf_deinit(&p->links[lane].out);
+        struct mesh_part *spare = p->links[lane].spare;
+        if (spare != NULL) buf_deinit(&spare->own);
+        mem_free(spare);
     }
     mem_free(p);
 }

@@ -320,12 +320,13 @@ static void test_no_allocation_in_steady_state(void **state)
         assert_int_equal(send_number(shard(w, 1, 0), 2, 0, MESH_URGENT, i, 500), ST_OK);
         if (i % 10 == 9) fake_run(w->f);
     }
-    uint8_t *out = p->links[MESH_URGENT].out.p;
+    assert_non_null(p->links[MESH_URGENT].spare);
+    uint8_t *out = p->links[MESH_URGENT].spare->own.p;
     assert_non_null(out);
     for (uint64_t i = 0; i < 1000; i++) {
         assert_int_equal(send_number(shard(w, 1, 0), 2, 0, MESH_URGENT, i, 500), ST_OK);
         if (i % 10 == 9) fake_run(w->f);
-        assert_ptr_equal(p->links[MESH_URGENT].out.p, out);
+        assert_ptr_equal(p->links[MESH_URGENT].spare->own.p, out);
     }
     world_free(w);
 }

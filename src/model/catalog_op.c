@@ -46,8 +46,8 @@ void catalog_op_setting(struct buf *out, const char *name, const char *value)
 {
     struct catalog_setting s = {0};
     ASSERT(strlen(name) < sizeof s.name && strlen(value) < sizeof s.value);
-    strcpy(s.name, name);
-    strcpy(s.value, value);
+    memcpy(s.name, name, strlen(name));
+    memcpy(s.value, value, strlen(value));
     catalog_put_setting(&s, out);
 }
 

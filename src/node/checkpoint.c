@@ -57,10 +57,12 @@ enum status checkpoint_info_load(struct env *env, const char *dir, struct checkp
     env_file_close(f);
     struct reader r = reader_of(buf_view(&b));
     uint32_t magic = reader_u32(&r), format = reader_u32(&r), crc = reader_u32(&r);
-    if (st == ST_OK && (magic != MAGIC || crc != crc32c(0, r.p, reader_left(&r))))
-        st = error_set(err, ST_CORRUPT, "'%s' is damaged: its checksum does not match", path);
+    if (st == ST_OK && magic != MAGIC) st = error_set(err, ST_CORRUPT, "'%s' is of no checkpoint", path);
     if (st == ST_OK && format != FORMAT)
-        st = error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u", path, format, FORMAT);
+        st = error_set(err, ST_VERSION, "'%s' has format %u; this build reads format %u: use the newer cairn", path,
+                       format, FORMAT);
+    if (st == ST_OK && crc != crc32c(0, r.p, reader_left(&r)))
+        st = error_set(err, ST_CORRUPT, "'%s' is damaged: its checksum does not match", path);
     if (st == ST_OK) {
         struct bytes id = reader_bytes(&r, 16);
         if (id.n == 16) memcpy(out->cluster_id, id.p, 16);

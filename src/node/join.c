@@ -118,6 +118,12 @@ static void on_answer(void *ctx, const struct mesh_frame *f, const char *why_not
 
 static void ask(struct node *n)
 {
+    if (n->identity.node_id == 0 && strcmp(n->join, n->advertise) == 0) {
+        node_fail(n, ST_INVALID,
+                  "--join names this node itself: give the address of a member of the cluster, or leave it out "
+                  "to found one");
+        return;
+    }
     struct buf body = {0};
     /* A node that has lost its copy of the catalog must not end up in another cluster than its data. */
     if (n->identity.node_id != 0) mesh_set_self(n->shards[0].mesh, n->identity.node_id, n->identity.cluster_id);
@@ -174,17 +180,22 @@ static void join_proposed(struct request *r)
     mem_free(j);
 }
 
-static enum status read_join(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores,
-                             struct lineage *lineage)
+enum status join_decode(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores,
+                        struct lineage *lineage, struct error *err)
 {
     struct reader r = reader_of(body);
-    if (reader_u8(&r) != JOIN_FORMAT) return r.failed ? ST_CORRUPT : ST_VERSION;
+    uint8_t format = reader_u8(&r);
+    if (!r.failed && format != JOIN_FORMAT)
+        return error_set(
+            err, ST_VERSION,
+            "its request to join has format %u, and this node reads format %u: use the same cairn for both", format,
+            JOIN_FORMAT);
     struct bytes id = reader_bytes(&r, 16);
     *stores = reader_u16(&r);
     struct bytes text = reader_lp(&r);
     if (!lineage_get(&r, lineage) || !reader_done(&r) || text.n == 0 || text.n >= max ||
         memchr(text.p, 0, text.n) != NULL)
-        return ST_CORRUPT;
+        return error_set(err, ST_VERSION, "its request to join can't be read: use the same cairn for both");
     memcpy(uuid, id.p, 16);
     memcpy(address, text.p, text.n);
     address[text.n] = 0;
@@ -198,9 +209,10 @@ void node_on_join(struct shard *s, const struct mesh_frame *f)
     uint16_t stores;
     struct lineage lineage;
     void *conn = mesh_hold(s->mesh, f->conn);
-    enum status st = read_join(f->body, uuid, address, sizeof address, &stores, &lineage);
+    struct error err = {0};
+    enum status st = join_decode(f->body, uuid, address, sizeof address, &stores, &lineage, &err);
     if (st != ST_OK) {
-        answer(s, conn, st, BYTES_LIT("the request to join is of another version"), 0);
+        answer(s, conn, st, bytes_str(err.text), 0);
         return;
     }
     if (s->catalog == NULL || s->catalog->epoch == 0) {
@@ -409,13 +421,14 @@ static void on_who_answer(void *ctx, const struct mesh_frame *f, const char *why
         uint8_t status = reader_u8(&r);
         struct bytes text = reader_lp(&r);
         n->ask_heard = true;
-        if (status == ST_BUSY || status == ST_DENIED || status == ST_EXISTS)
+        if (status == ST_BUSY || status == ST_DENIED || status == ST_EXISTS || status == ST_VERSION)
             snprintf(n->ask_text, sizeof n->ask_text, "%.*s", (int)MIN(text.n, sizeof n->ask_text - 1),
                      (const char *)text.p);
         if (status == ST_BUSY) n->ask_busy = true;
         if (status == ST_DENIED) node_fence(n, n->ask_text);
         if (status == ST_EXISTS) node_fail(n, ST_DENIED, n->ask_text);
-        n->fenced = n->fenced || status == ST_DENIED || status == ST_EXISTS;
+        if (status == ST_VERSION) node_fail(n, ST_VERSION, n->ask_text); /* it did not say yes */
+        n->fenced = n->fenced || status == ST_DENIED || status == ST_EXISTS || status == ST_VERSION;
     }
     if (n->asks_out == 0) asked_all(n);
 }
@@ -512,7 +525,13 @@ void node_on_who(struct shard *s, const struct mesh_frame *f)
     struct bytes cluster = reader_bytes(&r, 16);
     w.node_id = reader_u64(&r);
     if (format != WHO_FORMAT || !lineage_get(&r, &w.lineage) || !reader_done(&r)) {
-        answer_who(s, f->conn, ST_VERSION, "");
+        char why[200];
+        snprintf(
+            why, sizeof why,
+            "node %llu, asked whether this one may start, got a question of format %u and reads format %u: use the same "
+            "cairn for both",
+            (unsigned long long)s->node->identity.node_id, format, WHO_FORMAT);
+        answer_who(s, f->conn, ST_VERSION, why);
     } else if (memcmp(cluster.p, s->node->identity.cluster_id, 16) != 0) {
         answer_who(s, f->conn, ST_OK, "");
     } else if (node_enter(s->node)) {

@@ -91,7 +91,7 @@ void shard_open_doors(struct shard *s);                /* once the port is known
 void shard_open_stores(struct shard *s, void *unused); /* once the node has its id */
 void shard_go(struct shard *s,
               void *unused); /* once all stores are open, and the identity says so: opens the replicas */
-void shard_set_catalog(struct shard *s, void *catalog); /* takes the reference over */
+void shard_set_catalog(struct shard *s, void *arg); /* takes the reference to a catalog over */
 void shard_close(struct shard *s);
 void shard_free(struct shard *s);
 struct replica *shard_replica(struct shard *s, uint64_t partition_id);
@@ -99,6 +99,9 @@ struct replica *shard_replica(struct shard *s, uint64_t partition_id);
 /* join.c */
 void node_found_or_join(struct node *n);
 void node_on_join(struct shard *s, const struct mesh_frame *f);
+/* The body of MESH_JOIN; address has room for max bytes. */
+enum status join_decode(struct bytes body, uint8_t uuid[16], char *address, size_t max, uint16_t *stores,
+                        struct lineage *lineage, struct error *err);
 void node_on_who(struct shard *s, const struct mesh_frame *f); /* shard 0 */
 void node_founded(struct node *n);                             /* all stores are open */
 void node_stop_joining(struct node *n);

@@ -82,6 +82,8 @@ static const struct sum sums[] = {
      "entries not prefetched because too much was under way"},
     {"cairn_apply_waits_total", COUNTER, AT(hosts.apply_waits), "turns in which apply waited for what is prefetched"},
     {"cairn_apply_fetches_total", COUNTER, AT(hosts.apply_fetches), "rows that apply itself had to read from disk"},
+    {"cairn_applied_slowly_total", COUNTER, AT(hosts.applied_slowly),
+     "entries with a large value, written some a turn"},
     {"cairn_applied_off_total", COUNTER, AT(hosts.applied_off), "entries run by a worker, on the disk"},
     {"cairn_disk_stalls_total", COUNTER, AT(hosts.stalls), "disk stalls that cost leadership"},
 };

@@ -64,8 +64,7 @@ static const struct setting rows[] = {
     {"disk-reserve", NULL, "SIZE", NULL, "free disk below which writes are refused", SETTING_SIZE, false,
      NODE(limits.log.reserve_bytes), 0, 1024 * GIB},
     {"accept-loss", NULL, "PARTITION", "nothing",
-     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, "
-     "when "
+     "takes the damaged log of a partition (or of 'all') as it is, and goes on without what is gone; for one start, when "
      "there is nothing to repair it from",
      SETTING_TEXT, false, OWN(accept_loss)},
     {"log-level", "loglevel", "LEVEL", NULL, "events printed on stderr: debug, info, warn or error, and what is worse",
@@ -232,12 +231,15 @@ void setting_show(const struct setting *row, const struct settings *s, char *out
 
 /* ---- one setting ---- */
 
-static enum status check_address(const char *text, struct error *err)
+enum status check_address(const char *text, struct error *err)
 {
     const char *colon = strrchr(text, ':');
     uint64_t port;
-    if (colon == NULL || colon == text || !parse_number(colon + 1, &port) || port > 65535)
+    if (colon == NULL || colon == text)
         return error_set(err, ST_INVALID, "'%.100s' is not an address: give HOST:PORT, such as 127.0.0.1:7000", text);
+    if (!parse_number(colon + 1, &port) || port > 65535)
+        return error_set(err, ST_INVALID,
+                         "'%.100s' is not an address: its port is a number up to 65535, such as 127.0.0.1:7000", text);
     if (memchr(text, ':', (size_t)(colon - text)) != NULL && (text[0] != '[' || colon[-1] != ']'))
         return error_set(err, ST_INVALID, "'%.100s': an IPv6 address stands in brackets, such as [::1]:7000", text);
     return ST_OK;
@@ -257,7 +259,7 @@ static enum status set_text(const struct setting *row, struct settings *s, const
 static enum status set_row(const struct setting *row, struct settings *s, const char *value, const char *from,
                            struct error *err)
 {
-    uint64_t number;
+    uint64_t number = 0;
     enum status st = row->type < SETTING_NUMBER ? set_text(row, s, value, err)
                                                 : setting_parse(row, value, &number, err);
     if (st != ST_OK) return error_prefix(err, st, "%s: ", from);
@@ -277,7 +279,13 @@ enum status settings_set(struct settings *s, const char *name, const char *value
 {
     const struct setting *row = find_own(name);
     if (row != NULL) return set_row(row, s, value, from, err);
-    const char *near = nearest_word(name, next_name, NULL);
+    static const char *const elsewhere[][2] = {{"port", "listen HOST:PORT"}, {"bind", "listen HOST:PORT"},
+                                               {"host", "listen HOST:PORT"}, {"address", "listen HOST:PORT"},
+                                               {"dir", "data DIR"},          {"data-dir", "data DIR"}};
+    const char *near = NULL;
+    for (size_t i = 0; i < ARRAY_COUNT(elsewhere); i++)
+        if (strcmp(name, elsewhere[i][0]) == 0) near = elsewhere[i][1];
+    if (near == NULL) near = nearest_word(name, next_name, NULL);
     if (near != NULL)
         return error_set(err, ST_INVALID, "%.80s: there is no such setting. Did you mean %s?", from, near);
     return error_set(err, ST_INVALID, "%.80s: there is no such setting: 'cairn help serve' lists them", from);
@@ -347,6 +355,8 @@ enum status settings_file(struct settings *s, struct bytes text, const char *pat
     if (text.n > SETTINGS_FILE_MAX)
         return error_set(err, ST_INVALID, "'%.200s' is larger than %u KiB: it is not a file of settings", path,
                          SETTINGS_FILE_MAX >> 10);
+    if (text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
+        text = bytes_of(text.p + 3, text.n - 3); /* some editors' */
     while (text.n != 0) {
         const uint8_t *end = memchr(text.p, '\n', text.n);
         size_t n = end != NULL ? (size_t)(end - text.p) : text.n;

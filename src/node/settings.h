@@ -83,6 +83,8 @@ enum status settings_check(struct settings *s, struct error *err);
 bool parse_size(const char *text, uint64_t *out);        /* "64MiB" */
 bool parse_duration_ns(const char *text, uint64_t *out); /* "500ms" */
 bool parse_number(const char *text, uint64_t *out);
+/* "127.0.0.1:7000", "[::1]:7000", "name:7000"; else ST_INVALID, and err says what is wrong with it. */
+enum status check_address(const char *text, struct error *err);
 /* The known word nearest to a mistyped one, NULL: none is near. next gives word after word, NULL at the end. */
 const char *nearest_word(const char *word, const char *(*next)(void *ctx, size_t at), void *ctx);
 

@@ -40,6 +40,7 @@ void host_limits_default(struct host_limits *l)
         .batch_ops_max = 512,
         .pending_bytes_max = 640u << 20, /* one value of the largest size has to fit */
         .apply_bytes_per_turn = 4 << 20,
+        .put_bytes_per_turn = 1 << 20,
         .apply_fetches_max = 4,
         .snapshot_chunk_bytes = 256 << 10,
         .snapshot_window = 4,
@@ -144,21 +145,31 @@ void host_fail(struct host *h, enum status st, const char *text)
 
 /* ---- what waits for the log ---- */
 
+#define LARGE_FRAME (64u << 10)
+
+static void release_entry(void *entry) { entry_unref(entry); }
+
 static void send_frame(struct host *h, uint64_t node, uint16_t endpoint, struct bytes frame)
 {
     /* Appends with much in them go by the bulk lane, so that they delay no vote or heartbeat. */
-    enum mesh_lane lane = frame.n > 64 << 10 ? MESH_BULK : MESH_URGENT;
+    enum mesh_lane lane = frame.n > LARGE_FRAME ? MESH_BULK : MESH_URGENT;
     mesh_send(h->mesh, node, endpoint, lane, MESH_RAFT, frame);
 }
 
 void host_send_raft(struct host *h, struct replica *r, const struct raft_message *m, bool after_sync)
 {
     struct buf *b = &h->message;
-    buf_clear(b);
-    buf_put_u64(b, r->partition_id);
-    raft_message_encode(m, b);
     uint64_t node = store_addr_node(m->to_store);
     uint16_t endpoint = store_addr_store(m->to_store);
+    buf_clear_keep(b, HOST_BUFFER_KEEP);
+    buf_put_u64(b, r->partition_id);
+    if (!after_sync && m->entry_count != 0 && m->entries[m->entry_count - 1]->size > LARGE_FRAME) {
+        struct entry *e = raft_message_encode_head(m, b); /* it goes from where it lies */
+        mesh_send_ref(h->mesh, node, endpoint, MESH_BULK, MESH_RAFT, buf_view(b), entry_data(e), release_entry,
+                      entry_ref(e));
+        return;
+    }
+    raft_message_encode(m, b);
     if (!after_sync || log_synced(h->log) >= log_position(h->log)) {
         send_frame(h, node, endpoint, buf_view(b));
         return;
@@ -564,7 +575,8 @@ static void on_raft(struct host *h, const struct mesh_frame *f)
     uint64_t partition_id = get_u64(f->body.p);
     struct replica *r = host_replica(h, partition_id);
     if (h->failed || (r != NULL && r->stopped && !r->fenced)) return;
-    if (raft_message_decode(bytes_of(f->body.p + 8, f->body.n - 8), &m, entries, ARRAY_COUNT(entries), &err) != ST_OK) {
+    if (raft_message_decode_taking(bytes_of(f->body.p + 8, f->body.n - 8), f->whole, &m, entries, ARRAY_COUNT(entries),
+                                   &err) != ST_OK) {
         diag(DIAG_WARN, "raft.bad_message from=%llu why=\"%s\"", (unsigned long long)f->from_node, err.text);
         return;
     }

@@ -36,7 +36,8 @@ struct host_limits {
     uint32_t batch_ops_max;
     uint32_t pending_bytes_max; /* proposals waiting at a replica: ST_OVERLOADED beyond */
     uint32_t apply_bytes_per_turn;
-    uint32_t apply_fetches_max; /* rounds of fetching what an entry misses; then a worker runs it on the disk */
+    uint32_t put_bytes_per_turn; /* of the value of a larger entry */
+    uint32_t apply_fetches_max;  /* rounds of fetching what an entry misses; then a worker runs it on the disk */
     uint32_t snapshot_chunk_bytes, snapshot_window, snapshots_max;
     uint64_t flush_bytes;        /* unflushed rows: start a flush */
     uint64_t flush_ns;           /* … or after this long */
@@ -147,7 +148,7 @@ struct host_stats {
     uint64_t proposals, ops_applied, reads_lease, reads_index, reads_fetched, elections, snapshots_sent,
         snapshots_installed, duplicates_answered, forgotten_refused, conflicts, scrubs, scrub_mismatches, rebuilt,
         passed_over, engine_busy, releases, stalls, prefetches, prefetches_skipped, apply_waits, apply_fetches,
-        applied_off;
+        applied_slowly, applied_off;
 };
 void host_stats(struct host *h, struct host_stats *out);
 

@@ -64,8 +64,8 @@ bool replica_waits(const struct replica *r)
 {
     struct raft_view view;
     raft_view(r->raft, &view);
-    return (r->applied < view.commit && !r->stopped && !r->fetching && !r->reading) || !list_empty(&r->pending) ||
-           r->batch_count != 0 || !list_empty(&r->waits) || !list_empty(&r->reads);
+    return (r->applied < view.commit && !r->stopped && !r->fetching && !r->reading) || r->slow != NULL ||
+           !list_empty(&r->pending) || r->batch_count != 0 || !list_empty(&r->waits) || !list_empty(&r->reads);
 }
 
 static bool sends_snapshots(const struct replica *r)

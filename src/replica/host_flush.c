@@ -158,6 +158,7 @@ static void checkpoint_run(struct env_job *job)
 static void checkpoint_done(struct env_job *job)
 {
     struct checkpoint_job *c = CONTAINER_OF(job, struct checkpoint_job, job);
+    c->host->checkpoints--;
     if (c->status == ST_STOPPED) error_set(&c->err, ST_STOPPED, "the store is being closed");
     c->done(c->ctx, c->status, &c->err);
     mem_free(c);
@@ -169,7 +170,7 @@ void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, en
     struct error err = {0};
     enum status st = h->failed || h->closing ? error_set(&err, ST_STOPPED, "store %u has stopped", h->options.store)
                                              : ST_OK;
-    if (st == ST_OK) st = rows_flush(h->rows, &err);
+    if (st == ST_OK) st = h->slow_runs != 0 ? ST_BUSY : rows_flush(h->rows, &err);
     if (st == ST_BUSY)
         error_set(&err, ST_BUSY, "the engine of store %u is too busy just now: try again", h->options.store);
     if (st != ST_OK) {
@@ -179,6 +180,7 @@ void host_checkpoint(struct host *h, const char *dir, void (*done)(void *ctx, en
     struct checkpoint_job *c = mem_zalloc(sizeof *c);
     *c = (struct checkpoint_job){.host = h, .status = ST_STOPPED, .done = done, .ctx = ctx};
     snprintf(c->dir, sizeof c->dir, "%s", dir);
+    h->checkpoints++;
     c->job = (struct env_job){.run = checkpoint_run, .done = checkpoint_done};
     env_worker_submit(h->worker, h->loop, &c->job);
 }

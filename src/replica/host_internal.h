@@ -67,7 +67,8 @@ struct replica {
     bool applied_dirty;                /* the applied row has to be put before the next engine batch */
     struct map windows_dirty;          /* sessions whose row has to be put */
     bool fetching;                     /* apply waits for a row, or an entry is run by a worker */
-    bool running_off;                  /* … the latter: outcome windows are the worker's */
+    bool running_off;                  /* … the latter: outcome windows are the worker's; or `slow` is under way */
+    struct slow_run *slow;             /* a large entry whose rows are being written, some a turn */
     uint32_t fetch_tries;
     struct list prefetches; /* of entries appended and not applied (prefetch.c) */
     bool stopped;
@@ -92,6 +93,7 @@ struct replica {
     /* leader */
     struct buf batch; /* ops of the entry being gathered, each with its length */
     struct replica_request **batch_requests;
+    struct bytes batch_large; /* not empty: the batch's only op, where its request has it, instead of in `batch` */
     size_t batch_count, batch_cap;
     uint64_t batch_timestamps;
     struct link held;    /* in host.held: a batch waits for a higher limit of the clock, or for room in the raft */
@@ -167,6 +169,7 @@ struct host {
     char failed_text[300];
     bool closing;
     bool flushing, flush_wanted;
+    unsigned slow_runs, checkpoints; /* under way; one excludes the other */
     uint64_t flushed_ns;
     uint64_t stalled_since_ns;
     bool engine_busy;
@@ -215,6 +218,7 @@ void replica_stop(struct replica *r, const char *fmt, ...) __attribute__((format
 
 /* replica_apply.c */
 void replica_apply(struct replica *r);
+void replica_slow_abandon(struct replica *r); /* it is being dropped or freed */
 /* prefetch.c */
 void prefetch_entry(struct replica *r, struct entry *e); /* it is appended, in place of any at its index or above */
 bool prefetch_ready(struct replica *r, const struct entry *e); /* false: wait; the replica is woken */

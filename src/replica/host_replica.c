@@ -286,6 +286,7 @@ void host_drop_replica(struct host *h, uint64_t partition_id)
     struct replica *r = map_remove(&h->replicas, partition_id);
     if (r == NULL) return;
     replica_lost_leadership(r);
+    replica_slow_abandon(r);
     r->dropped = true;
     host_share(r, false);
     due_set(r, UINT64_MAX);

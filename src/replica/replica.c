@@ -127,6 +127,7 @@ struct replica *replica_new(struct host *h, const struct replica_spec *spec)
 
 void replica_free(struct replica *r)
 {
+    replica_slow_abandon(r);
     prefetch_forget_all(r);
     raft_free(r->raft);
     windows_deinit(&r->windows);

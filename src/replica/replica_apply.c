@@ -8,6 +8,7 @@
 #include "base/diag.h"
 #include "base/mem.h"
 #include "base/mutation.h"
+#include "model/kv_build.h"
 #include "model/result.h"
 #include "replica/disk_view.h"
 #include "replica/host_internal.h"
@@ -157,6 +158,7 @@ static void commit_ops(struct applying *a, const struct entry *e)
 static enum status apply_ops(struct replica *r, const struct entry *e)
 {
     struct applying a = {.r = r, .stage = &r->host->stage, .results = &r->host->results};
+    a.stage->stable = entry_data(e);
     enum status st = run_ops(&a, e);
     if (st == ST_OK) commit_ops(&a, e);
     else undo(&a);
@@ -235,18 +237,124 @@ static void run_off(struct replica *r, const struct entry *e)
     if (rows_flush(h->rows, &err) != ST_OK) return; /* the engine is busy: again at the next tick */
     struct off_run *o = mem_zalloc(sizeof *o);
     o->job = (struct env_job){.run = off_run, .done = off_done};
-    o->e = entry_new(e->kind, e->index, e->term, e->ts, entry_data(e));
+    o->e = entry_ref((struct entry *)e);
     o->disk.engine = h->engine;
     stage_init(&o->stage, h->rows);
     o->stage.base_get = o->stage.base_get_front = disk_view_get;
     o->stage.base_scan = disk_view_scan;
     o->stage.base_ctx = &o->disk;
+    o->stage.stable = entry_data(e);
     o->a = (struct applying){.r = r, .stage = &o->stage, .results = &o->results};
     o->status = ST_STOPPED;
     r->fetching = r->running_off = true;
     r->jobs++;
     h->stats.applied_off++;
     env_worker_submit(h->worker, h->loop, &o->job);
+}
+
+/* ---- a large value, put some at a time ----
+ *
+ * A new long string is pieces under an incarnation that nobody knows before its head row is there. So the pieces may go to the
+ * engine before the rest of the entry, a bounded number a turn; with the last of them goes the rest, as always. If the process
+ * ends in between, the entry is applied again and writes the same pieces; a single op that makes a string has read none of
+ * them. Nobody may look at the partition's rows as a whole meanwhile: that is what running_off and host.checkpoints are for. */
+
+struct slow_run {
+    struct applying a;
+    struct stage stage;
+    struct buf results;
+    struct entry *e;
+    size_t at; /* rows of the stage seen to */
+};
+
+static bool is_slow(const struct replica *r, const struct entry *e)
+{
+    struct reader in = reader_of(entry_data(e));
+    struct op op;
+    if (e->size <= r->host->limits.put_bytes_per_turn || r->counters.retention_ms != 0) return false;
+    if (reader_varint(&in) != 1 || !op_decode(reader_lp(&in), &op) || in.failed) return false;
+    return op.opcode == KV_SET || op.opcode == KV_APPEND || op.opcode == KV_SETRANGE;
+}
+
+static void slow_free(struct slow_run *s)
+{
+    applying_deinit(&s->a);
+    stage_deinit(&s->stage);
+    buf_deinit(&s->results);
+    entry_unref(s->e);
+    mem_free(s);
+}
+
+static void slow_end(struct replica *r)
+{
+    r->slow = NULL;
+    r->fetching = r->running_off = false;
+    r->jobs--;
+    r->host->slow_runs--;
+}
+
+void replica_slow_abandon(struct replica *r)
+{
+    struct slow_run *s = r->slow;
+    if (s == NULL) return;
+    slow_end(r);
+    undo(&s->a);
+    slow_free(s);
+}
+
+/* ST_BUSY: it is under way, or has to wait. */
+static enum status slow_begin(struct replica *r, const struct entry *e)
+{
+    struct host *h = r->host;
+    struct error err = {0};
+    /* What is written from now on holds nothing of this entry but its pieces: the outcome windows, for one, already do. */
+    if (h->checkpoints != 0 || rows_flush(h->rows, &err) != ST_OK) return ST_BUSY;
+    struct slow_run *s = mem_zalloc(sizeof *s);
+    s->e = entry_ref((struct entry *)e);
+    stage_init(&s->stage, h->rows);
+    s->stage.stable = entry_data(e);
+    s->a = (struct applying){.r = r, .stage = &s->stage, .results = &s->results};
+    enum status st = run_ops(&s->a, e);
+    if (st != ST_OK) {
+        buf_clear(&h->stage.missing);
+        buf_clear(&h->stage.missing_hi);
+        buf_put_bytes(&h->stage.missing, buf_view(&s->stage.missing));
+        buf_put_bytes(&h->stage.missing_hi, buf_view(&s->stage.missing_hi));
+        undo(&s->a);
+        slow_free(s);
+        return st;
+    }
+    r->slow = s;
+    r->fetching = r->running_off = true;
+    r->jobs++;
+    h->slow_runs++;
+    h->stats.applied_slowly++;
+    host_wake(r);
+    return ST_BUSY;
+}
+
+static void slow_step(struct replica *r)
+{
+    struct host *h = r->host;
+    struct slow_run *s = r->slow;
+    struct error err = {0};
+    if (r->dropped || r->stopped || h->failed) {
+        replica_slow_abandon(r);
+        return;
+    }
+    if (h->checkpoints != 0) return; /* the tick wakes */
+    enum status st = stage_put_early(&s->stage, s->e->ts, h->limits.put_bytes_per_turn, &s->at, &err);
+    if (st == ST_BUSY) return;
+    if (st != ST_OK) {
+        host_fail(h, st, err.text);
+        return;
+    }
+    host_wake(r);
+    if (s->at < s->stage.count) return;
+    slow_end(r);
+    commit_ops(&s->a, s->e);
+    applied_entry(r, s->e, ST_OK);
+    slow_free(s);
 }
 
 static void apply_config(struct replica *r, const struct entry *e)
@@ -290,12 +398,13 @@ static bool apply_entry(struct replica *r, const struct entry *e)
     switch (e->kind) {
     case ENTRY_NOOP: break;
     case ENTRY_CONF: apply_config(r, e); break;
-    case ENTRY_OPS: st = apply_ops(r, e); break;
+    case ENTRY_OPS: st = is_slow(r, e) ? slow_begin(r, e) : apply_ops(r, e); break;
     case ENTRY_SCRUB:
         if (!scrub_apply(r, e)) return false;
         break;
     default: st = ST_VERSION; break;
     }
+    if (st == ST_BUSY) return false;
     if (st == ST_NOT_READY) {
         if (r->fetch_tries < r->host->limits.apply_fetches_max) fetch_missing(r, e);
         else run_off(r, e);
@@ -353,6 +462,7 @@ void replica_apply(struct replica *r)
     struct host *h = r->host;
     struct raft_view view;
     uint64_t bytes = 0;
+    if (r->slow != NULL) slow_step(r);
     raft_view(r->raft, &view);
     while (!r->installing && !r->stopped && !h->failed && !r->fetching && r->applied < view.commit) {
         if (rows_full(h->rows) || bytes >= h->limits.apply_bytes_per_turn) {

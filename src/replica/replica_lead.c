@@ -152,10 +152,19 @@ static void hold_back(struct replica *r, bool held)
     else link_remove(&r->held);
 }
 
+static void clear_batch(struct replica *r)
+{
+    buf_clear_keep(&r->batch, HOST_BUFFER_KEEP);
+    r->batch_large = (struct bytes){0};
+    r->batch_count = 0;
+    r->batch_timestamps = 0;
+}
+
 static bool propose_batch(struct replica *r)
 {
     struct host *h = r->host;
-    struct buf data = {0};
+    struct buf head = {0};
+    struct bytes data = r->batch_large.n != 0 ? r->batch_large : buf_view(&r->batch);
     uint64_t index, term;
     uint64_t now = host_now(h);
     hlc_t limit = raft_hlc_limit(r->raft, now);
@@ -168,10 +177,10 @@ static bool propose_batch(struct replica *r)
         hold_back(r, first + r->batch_timestamps > limit);
         if (link_linked(&r->held)) return false;
     }
-    buf_put_varint(&data, r->batch_count);
-    buf_put_bytes(&data, buf_view(&r->batch));
-    enum status st = raft_propose(r->raft, now, ENTRY_OPS, first, buf_view(&data), &index, &term);
-    buf_deinit(&data);
+    buf_put_varint(&head, r->batch_count);
+    if (r->batch_large.n != 0) buf_put_varint(&head, r->batch_large.n);
+    enum status st = raft_propose2(r->raft, now, ENTRY_OPS, first, buf_view(&head), data, &index, &term);
+    buf_deinit(&head);
     hold_back(r, st != ST_OK);
     if (st != ST_OK) return false;
     hlc_see(&h->clock, first + r->batch_timestamps - 1);
@@ -182,9 +191,7 @@ static bool propose_batch(struct replica *r)
     f->requests = mem_copy(r->batch_requests, r->batch_count * sizeof *f->requests);
     list_push_back(&r->flights, &f->link);
     h->stats.proposals += r->batch_count;
-    buf_clear_keep(&r->batch, HOST_BUFFER_KEEP);
-    r->batch_count = 0;
-    r->batch_timestamps = 0;
+    clear_batch(r);
     return true;
 }
 
@@ -196,7 +203,8 @@ static void add_to_batch(struct replica *r, struct replica_request *q, struct by
     }
     r->batch_requests[r->batch_count++] = q;
     r->batch_timestamps += op_timestamps(op);
-    buf_put_lp(&r->batch, encoded);
+    if (encoded.n > r->host->limits.batch_bytes_max) r->batch_large = encoded; /* alone: see replica_close_batch */
+    else buf_put_lp(&r->batch, encoded);
 }
 
 void replica_close_batch(struct replica *r)
@@ -225,8 +233,13 @@ void replica_close_batch(struct replica *r)
             bool ok = op_decode(encoded, &op);
             ASSERT(ok);
         }
+        if (encoded.n > h->limits.batch_bytes_max && r->batch_count != 0 && !propose_batch(r)) {
+            list_push_front(&r->pending, &q->link);
+            break;
+        }
         add_to_batch(r, q, encoded, &op);
-        if (r->batch.n < h->limits.batch_bytes_max && r->batch_count < h->limits.batch_ops_max) continue;
+        if (r->batch_large.n == 0 && r->batch.n < h->limits.batch_bytes_max && r->batch_count < h->limits.batch_ops_max)
+            continue;
         if (!propose_batch(r)) break;
     }
     if (r->batch_count != 0) propose_batch(r);
@@ -289,9 +302,7 @@ void replica_lost_leadership(struct replica *r)
         r->pending_bytes -= r->batch_requests[i]->op.n;
         finish(r->batch_requests[i], ST_NOT_LEADER, false, (struct bytes){0});
     }
-    r->batch_count = 0;
-    r->batch_timestamps = 0;
-    buf_clear(&r->batch);
+    clear_batch(r);
     hold_back(r, false);
     while ((k = list_pop_front(&r->pending)) != NULL) {
         struct replica_request *q = CONTAINER_OF(k, struct replica_request, link);

@@ -55,21 +55,26 @@ bool reply_decode(struct bytes in, struct reply_head *out)
     return !r.failed && out->status < ST_COUNT;
 }
 
+#define LARGE_OP (64u << 10)
+
 /* A request of a gate on another shard or node, while it is under way here. */
 struct remote {
     struct replica_request request;
     struct host *host;
     uint64_t request_id, partition_id, node;
     uint16_t endpoint;
-    struct buf op;
+    struct buf op; /* what request.op lies in */
 };
 
 static void answer(struct host *h, uint64_t node, uint16_t endpoint, const struct reply_head *p)
 {
     struct buf *b = &h->message;
+    struct reply_head head = *p;
+    head.result = (struct bytes){0}; /* the frame's last part */
     buf_clear_keep(b, HOST_BUFFER_KEEP);
-    reply_encode(p, b);
-    mesh_send(h->mesh, node, endpoint, p->result.n > 64 << 10 ? MESH_BULK : MESH_URGENT, MESH_REPLY, buf_view(b));
+    reply_encode(&head, b);
+    mesh_send2(h->mesh, node, endpoint, p->result.n > 64 << 10 ? MESH_BULK : MESH_URGENT, MESH_REPLY, buf_view(b),
+               p->result);
 }
 
 static void remote_done(struct replica_request *q, enum status st, bool maybe, struct bytes result)
@@ -121,12 +126,16 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             m->partition_id = q.partition_id;
             m->node = f->from_node;
             m->endpoint = endpoint;
-            buf_put_bytes(&m->op, q.op);
-            m->request = (struct replica_request){.kind = q.kind,
-                                                  .op = buf_view(&m->op),
-                                                  .wait_count = q.wait_count,
-                                                  .wait_ms = q.wait_ms,
-                                                  .done = remote_done};
+            struct bytes kept = q.op;
+            if (f->whole != NULL && q.op.n > LARGE_OP) { /* the frame's buffer instead of a copy */
+                m->op = *f->whole;
+                *f->whole = (struct buf){0};
+            } else {
+                buf_put_bytes(&m->op, q.op);
+                kept = buf_view(&m->op);
+            }
+            m->request = (struct replica_request){
+                .kind = q.kind, .op = kept, .wait_count = q.wait_count, .wait_ms = q.wait_ms, .done = remote_done};
             enum status st = replica_submit(r, &m->request);
             if (st == ST_OK) return;
             buf_deinit(&m->op);

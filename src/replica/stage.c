@@ -6,8 +6,12 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "table/place.h"
 
 _Static_assert(ROWS_FRONT_BYTES >= OP_FRONT_BYTES && ROWS_WHOLE_BYTES >= OP_WHOLE_BYTES, "what ops are promised");
+
+#define STAGE_KEEP  (1u << 20) /* of text */
+#define STAGE_LARGE 4096       /* a value that is worth leaving where it is */
 
 static enum status rows_base_get(void *ctx, struct bytes row, struct bytes *out) { return rows_get(ctx, row, out); }
 
@@ -45,7 +49,8 @@ void stage_clear(struct stage *o)
 {
     if (o->count != 0) memset(o->index, 0, o->index_cap * sizeof *o->index);
     o->count = 0;
-    buf_clear(&o->text);
+    o->stable = (struct bytes){0};
+    buf_clear_keep(&o->text, STAGE_KEEP);
 }
 
 static struct bytes key_of(const struct stage *o, const struct stage_row *r)
@@ -55,7 +60,7 @@ static struct bytes key_of(const struct stage *o, const struct stage_row *r)
 
 static struct bytes value_of(const struct stage *o, const struct stage_row *r)
 {
-    return bytes_of(o->text.p + r->value_at, r->value_size);
+    return bytes_of(r->outside != NULL ? r->outside : o->text.p + r->value_at, r->value_size);
 }
 
 static size_t slot_of(const struct stage *o, struct bytes key)
@@ -130,10 +135,13 @@ static void view_put(void *ctx, struct bytes row, struct bytes value)
 {
     struct stage *o = ctx;
     struct stage_row *r = find_or_add(o, row);
-    ASSERT(o->text.n + value.n <= UINT32_MAX);
     r->deleted = false;
-    r->value_at = (uint32_t)o->text.n;
     r->value_size = (uint32_t)value.n;
+    bool stays = value.n >= STAGE_LARGE && value.p >= o->stable.p && value.p + value.n <= o->stable.p + o->stable.n;
+    r->outside = stays ? value.p : NULL;
+    if (stays) return;
+    ASSERT(o->text.n + value.n <= UINT32_MAX);
+    r->value_at = (uint32_t)o->text.n;
     buf_put_bytes(&o->text, value);
 }
 
@@ -219,10 +227,34 @@ void stage_view(struct stage *o, bool writable, struct op_view *out)
     }
 }
 
+enum status stage_put_early(struct stage *o, uint64_t fresh, size_t bytes_max, size_t *at, struct error *err)
+{
+    size_t i = *at, bytes = 0;
+    rows_through_begin(o->rows);
+    for (; i < o->count && bytes < bytes_max; i++) {
+        struct row_parts p;
+        struct stage_row *r = &o->list[i];
+        if (r->deleted || !row_parse(key_of(o, r), &p) || p.space != SPACE_ELEMENT || p.incarnation < fresh) continue;
+        rows_through_put(o->rows, key_of(o, r), value_of(o, r));
+        bytes += r->value_size;
+    }
+    enum status st = rows_through_end(o->rows, err);
+    if (st != ST_OK) return st;
+    for (size_t k = *at; k < i; k++) {
+        struct row_parts p;
+        struct stage_row *r = &o->list[k];
+        if (!r->deleted && row_parse(key_of(o, r), &p) && p.space == SPACE_ELEMENT && p.incarnation >= fresh)
+            r->early = true;
+    }
+    *at = i;
+    return ST_OK;
+}
+
 void stage_commit(struct stage *o)
 {
     for (size_t i = 0; i < o->count; i++) {
         const struct stage_row *r = &o->list[i];
+        if (r->early) continue;
         if (r->deleted) rows_delete(o->rows, key_of(o, r));
         else if (o->cold) rows_put_cold(o->rows, key_of(o, r), value_of(o, r));
         else rows_put(o->rows, key_of(o, r), value_of(o, r));

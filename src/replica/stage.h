@@ -13,12 +13,15 @@
 
 struct stage_row {
     uint32_t key_at, key_size, value_at, value_size; /* in text */
+    const uint8_t *outside;                          /* not NULL: the value lies here, in `stable` */
     bool deleted;
+    bool early; /* it is in the engine already */
 };
 
 struct stage {
     struct rows *rows;
     struct buf text;
+    struct bytes stable;    /* what stays where it is until the stage is cleared: large values of it are not copied */
     struct stage_row *list; /* in order of first writing */
     size_t count, cap;
     uint32_t *index; /* open addressing over list, +1; 0 is free */
@@ -38,7 +41,10 @@ void stage_deinit(struct stage *o);
 void stage_clear(struct stage *o);
 /* Fills in ctx and the functions; `writable` gives put and del. The caller sets table, slots, ts, counters. */
 void stage_view(struct stage *o, bool writable, struct op_view *out);
-/* Puts everything into the rows and clears. */
+/* Writes some of the rows that are element rows of incarnations from `fresh` on to the engine, past the table of rows: about
+ * bytes_max of them, from *at on, which moves on. ST_BUSY: the engine refuses, again later. */
+enum status stage_put_early(struct stage *o, uint64_t fresh, size_t bytes_max, size_t *at, struct error *err);
+/* Puts everything else into the rows and clears. */
 void stage_commit(struct stage *o);
 
 #endif

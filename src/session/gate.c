@@ -6,7 +6,6 @@
 #include "session/gate.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/map.h"
@@ -157,6 +156,7 @@ static void finish(struct flight *f, enum status st, struct bytes result, const 
 
 static void give_up(struct flight *f, const char *why)
 {
+    ASSERT(f->request != NULL); /* what has ended is in no list */
     bool write = f->request->kind == REQUEST_WRITE;
     bool maybe = write && (f->unknown || f->state == FLIGHT_SENT || f->state == FLIGHT_HERE);
     finish(f, maybe ? ST_OUTCOME_UNKNOWN : ST_UNAVAILABLE, (struct bytes){0}, why);
@@ -645,7 +645,9 @@ static void split_address(const char *address, struct gate_node *out)
     n = MIN(n, sizeof out->host - 1);
     memcpy(out->host, address, n);
     out->host[n] = 0;
-    out->port = colon != NULL ? (uint16_t)atoi(colon + 1) : 0;
+    uint64_t port = 0;
+    bool good = colon != NULL && bytes_to_u64(bytes_str(colon + 1), &port) && port <= UINT16_MAX;
+    out->port = good ? (uint16_t)port : 0;
 }
 
 static void build_map(struct gate *g, uint32_t table)

@@ -353,7 +353,6 @@ static int child_main(char **argv)
 
 static void run_and_kill(const char *dir, uint64_t seed, uint64_t number, uint64_t steps)
 {
-    extern char **environ;
     char texts[3][24];
     snprintf(texts[0], sizeof texts[0], "%lu", (unsigned long)seed);
     snprintf(texts[1], sizeof texts[1], "%lu", (unsigned long)number);

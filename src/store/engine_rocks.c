@@ -33,10 +33,11 @@ enum {
     READ_TIER_PERSISTED = 2,
     LOG_LEVEL_WARN = 2,
     BACKGROUND_JOBS_MAX = 2, /* one flush, one compaction */
-    L0_FILES_COMPACT = 8,    /* runs of rows that a read may have to look into … */
-    L0_FILES_SLOWDOWN = 16,  /* … before writes are refused at times … */
-    L0_FILES_STOP = 24,      /* … and always */
+    L0_FILES_COMPACT = 12,   /* runs of rows that a read may have to look into … */
+    L0_FILES_SLOWDOWN = 24,  /* … before writes are refused at times … */
+    L0_FILES_STOP = 36,      /* … and always */
     FILE_BYTES = 64 << 20,
+    SYNC_BYTES = 512 << 10,
     BLOCK_BYTES = 4096,
     BATCH_KEEP_BYTES = 4 << 20, /* the write batch's buffer is given back above this */
 };
@@ -140,11 +141,12 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
     rocksdb_options_set_level0_stop_writes_trigger(p, L0_FILES_STOP);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(p, 1);
     rocksdb_options_set_target_file_size_base(p, FILE_BYTES);
-    rocksdb_options_set_max_bytes_for_level_base(p,
-                                                 MAX(o->write_buffer_bytes * L0_FILES_COMPACT, (uint64_t)FILE_BYTES));
+    rocksdb_options_set_max_bytes_for_level_base(p, MAX(o->write_buffer_bytes * 8, (uint64_t)FILE_BYTES));
     rocksdb_options_set_compression(p, rocksdb_lz4_compression);
     rocksdb_options_compaction_readahead_size(p, 1 << 20);
-    rocksdb_options_set_bytes_per_sync(p, 1 << 20); /* so that a file's last sync has little left to do */
+    /* The disk's queue holds at most so much of a flush and of a compaction: what they write goes to the disk as it comes,
+     * and the log's syncs, which wait behind it, wait for this and not for a whole file. */
+    rocksdb_options_set_bytes_per_sync(p, SYNC_BYTES);
     rocksdb_options_set_max_manifest_file_size(p, 16 << 20);
     rocksdb_options_set_info_log_level(p, LOG_LEVEL_WARN);
     rocksdb_options_set_max_log_file_size(p, 1 << 20);
@@ -158,8 +160,9 @@ static enum status make_options(const struct engine_options *o, rocksdb_options_
 
     char *text = NULL; /* what the C interface has no function for */
     rocksdb_options_t *full = rocksdb_options_create();
-    rocksdb_get_options_from_string(p, "avoid_flush_during_shutdown=true;memtable_whole_key_filtering=true", full,
-                                    &text);
+    rocksdb_get_options_from_string(
+        p, "avoid_flush_during_shutdown=true;memtable_whole_key_filtering=true;strict_bytes_per_sync=true", full,
+        &text);
     rocksdb_options_destroy(p);
     if (text != NULL) {
         rocksdb_options_destroy(full);

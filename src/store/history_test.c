@@ -17,8 +17,9 @@ static struct bytes data_key(const char *rest, uint8_t out[32])
     put_be32(out, 7);
     put_be16(out + 4, 513);
     out[6] = DATA;
-    memcpy(out + 7, rest, strlen(rest));
-    return bytes_of(out, 7 + strlen(rest));
+    struct bytes r = bytes_str(rest);
+    memcpy(out + 7, r.p, r.n);
+    return bytes_of(out, 7 + r.n);
 }
 
 static void keys_have_their_place(void **state)

@@ -107,10 +107,10 @@ struct log_read {
     size_t count;
     void *impl;
 };
-void log_read(struct log *l, struct log_read *r);
-void log_read_release(struct log_read *r); /* unrefs the entries that were not taken (set those to NULL) */
+void log_read(struct log *l, struct log_read *q);
+void log_read_release(struct log_read *q); /* unrefs the entries that were not taken (set those to NULL) */
 /* The same at once, blocking, for start-up replay; sees what is not durable yet, too. */
-enum status log_read_now(struct log *l, struct log_read *r, struct error *err);
+enum status log_read_now(struct log *l, struct log_read *q, struct error *err);
 
 struct log_stats {
     uint64_t segments, bytes, batches, synced_bytes, sync_ns_last, sync_ns_total, rewritten_bytes;

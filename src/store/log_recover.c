@@ -483,8 +483,8 @@ static enum status open_segment(struct log *l, uint64_t number, struct error *er
         diag(DIAG_ERROR, "log.damage dir=%s segment=%" PRIu64 " offset=0 reason=\"segment header\"", l->dir, number);
         l->stats.records_damaged++;
     } else if (h.version > LOG_VERSION) {
-        st = error_set(err, ST_VERSION, "'%s' has format version %u; this build knows up to %u", path, h.version,
-                       (unsigned)LOG_VERSION);
+        st = error_set(err, ST_VERSION, "'%s' has format version %u; this build knows up to %u: use the newer cairn",
+                       path, h.version, (unsigned)LOG_VERSION);
     } else if (memcmp(h.store_id, l->store_id, 16) != 0) {
         st = error_set(err, ST_DENIED, "'%s' belongs to another store", path);
     } else if (h.number != number) {

@@ -386,6 +386,27 @@ void rows_put(struct rows *r, struct bytes key, struct bytes value) { write_row(
 void rows_put_cold(struct rows *r, struct bytes key, struct bytes value) { write_row(r, key, ROW_VALUE, value, true); }
 void rows_delete(struct rows *r, struct bytes key) { write_row(r, key, ROW_ABSENT, (struct bytes){0}, false); }
 
+void rows_through_begin(struct rows *r) { engine_batch_clear(r->batch); }
+
+void rows_through_put(struct rows *r, struct bytes key, struct bytes value)
+{
+    struct row *w = find(r, key, hash_of(r, key));
+    if (w != NULL) {
+        struct row **at = bucket(r, w->hash);
+        while (*at != w) at = &(*at)->next;
+        ASSERT(!w->dirty);
+        drop(r, at);
+    }
+    engine_batch_put(r->batch, key, value);
+}
+
+enum status rows_through_end(struct rows *r, struct error *err)
+{
+    enum status st = engine_batch_count(r->batch) != 0 ? engine_write(r->e, r->batch, err) : ST_OK;
+    engine_batch_clear(r->batch);
+    return st;
+}
+
 static void drop_range(struct rows *r, struct bytes lo, struct bytes hi, bool dirty_too)
 {
     for (size_t i = 0; i < r->buckets; i++) {

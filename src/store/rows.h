@@ -46,6 +46,13 @@ void rows_delete(struct rows *r, struct bytes key);
 /* [lo, hi), in order with the puts and deletes around it; also forgets rows held in memory. */
 void rows_delete_range(struct rows *r, struct bytes lo, struct bytes hi);
 
+/* Writes rows to the engine at once, past the table: large ones that nobody sees before a row that is put later names them,
+ * and which are written again if that did not become durable. No other call on r between begin and end. A row of the key
+ * that is in the table may not be dirty, and leaves it. ST_BUSY: refused, nothing was written. */
+void rows_through_begin(struct rows *r);
+void rows_through_put(struct rows *r, struct bytes key, struct bytes value);
+enum status rows_through_end(struct rows *r, struct error *err);
+
 /* Fetches the row on a worker into the table; done runs on the loop, always later, once. Fetches of one key share a
  * read. A row that was put, deleted or forgotten meanwhile stays so. ST_OK, or ST_OVERLOADED at once (done does not
  * run). */

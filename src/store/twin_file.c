@@ -79,6 +79,7 @@ static void find(void *ctx, const char *name)
 {
     struct found *f = ctx;
     uint64_t number;
+    /* NOLINTNEXTLINE(cert-err34-c): 16 digits fit */
     if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || sscanf(name + strlen(PREFIX), "%16" SCNx64, &number) != 1) return;
     if (f->n == ARRAY_COUNT(f->numbers)) {
         f->too_many = true;

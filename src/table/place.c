@@ -79,10 +79,10 @@ bool row_parse(struct bytes row_key, struct row_parts *out)
     struct reader r = reader_of(row_key);
     struct row_parts p = {.table = reader_be32(&r), .slot = reader_be16(&r), .space = reader_u8(&r)};
     switch (p.space) {
-    case SPACE_HEAD: p.hash48 = reader_be48(&r); break;
+    case SPACE_HEAD:
     case SPACE_HISTORY: p.hash48 = reader_be48(&r); break;
     case SPACE_ELEMENT:
-    case SPACE_ELEMENT_HISTORY: p.incarnation = reader_be64(&r); break;
+    case SPACE_ELEMENT_HISTORY:
     case SPACE_GARBAGE: p.incarnation = reader_be64(&r); break;
     case SPACE_EXPIRY:
         p.expiry_ms = reader_be64(&r);

@@ -29,7 +29,6 @@ enum port_class { PORT_RESP, PORT_HTTP, PORT_MESH, PORT_CLASSES };
 
 enum status port_open(const struct port_options *options, struct port **out, struct error *err);
 uint16_t port_number(const struct port *p);
-void port_left(struct port *p, enum port_class c);
 void port_set_clients_max(struct port *p, size_t clients_max); /* those that are open stay */
 void port_left(struct port *p, enum port_class c);             /* p is NULL: the port was closed before */
 /* Stops accepting and frees the port; connections handed over stay with their doors. NULL is fine. */

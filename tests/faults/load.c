@@ -628,7 +628,8 @@ static int judge(bool all_read)
 {
     uint64_t acknowledged = 0;
     for (uint32_t i = 0; i < insert_count; i++) acknowledged += inserts[i] == SIM_OK;
-    bool linear = history_check(&history, stdout);
+    struct history_sum sum = {0};
+    bool linear = history_check(&history, &sum, stdout) && sum.given_up == 0;
     if (options.history != NULL) {
         FILE *out = fopen(options.history, "w");
         if (out != NULL) {

@@ -228,6 +228,9 @@ static void on_node_command(struct script *s, struct world *w, unsigned node)
     else if (script_is(s, "transfer")) st = raft_transfer(n->raft, now, script_u64(s, "to", 0), &err);
     else if (script_is(s, "change")) cmd_change(s, c, node);
     else if (script_is(s, "busy")) raft_set_busy(n->raft, now, script_u64(s, "on", 1) != 0);
+    else if (script_is(s, "clock")) n->clock_offset_ns = ms(script_u64(s, "ahead", 0)); /* of a node that is down */
+    else if (script_is(s, "limit"))
+        script_print(s, "%u: limit %" PRIu64 "\n", node, hlc_ms(raft_hlc_limit(n->raft, now)));
     else if (script_is(s, "lease")) {
         uint64_t until = raft_lease_until(n->raft);
         if (until == UINT64_MAX) script_print(s, "%u: lease for ever\n", node);
@@ -374,6 +377,8 @@ static void on_store_command(struct script *s, void *ctx)
         if (bound != 0) script_print(s, "%" PRIu64 ": wants bound %" PRIu64 "\n", id, hlc_ms(bound));
     } else if (script_is(s, "durable")) {
         liveness_bound_durable(l, hlc_from_ms(script_u64(s, "bound", 0)));
+    } else if (script_is(s, "vote-bound")) {
+        script_print(s, "%" PRIu64 ": votes carry %" PRIu64 "\n", id, hlc_ms(liveness_vote_bound(l)));
     } else if (script_is(s, "stall")) {
         liveness_disk_stalled(l, script_u64(s, "on", 1) != 0);
     } else if (script_is(s, "tell")) {

@@ -117,7 +117,7 @@ static void on_connected(struct env_stream *s, void *ctx, enum status st)
 {
     struct http_caller *c = ctx;
     if (st != ST_OK) {
-        end(c, "can't connect");
+        end(c, st == ST_UNAVAILABLE ? "nothing listens there, or there is no such name" : "can't connect");
         return;
     }
     env_stream_write(s, buf_view(&c->request));

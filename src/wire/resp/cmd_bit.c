@@ -75,11 +75,11 @@ BUILD(build_bitpos)
 BUILD(build_bitop)
 {
     static const char *const names[] = {"and", "or", "xor", "not"};
-    for (uint8_t op = 0; op < ARRAY_COUNT(names); op++) {
+    for (size_t op = 0; op < ARRAY_COUNT(names); op++) {
         if (!command_word(argv[1], names[op])) continue;
         if (op == KV_BITOP_NOT && argc != 4)
             return command_fail(out, "ERR BITOP NOT must be called with a single source key.");
-        kv_build_bitop(out->body, op, argv + 2, argc - 2);
+        kv_build_bitop(out->body, (uint8_t)op, argv + 2, argc - 2);
         return command_is(out, KV_BITOP, 0);
     }
     return command_fail(out, ERROR_SYNTAX);

@@ -179,7 +179,7 @@ void cmd_wait(struct resp_conn *c, const struct bytes *argv, size_t argc)
 static void upper_case(struct bytes in, char *out, size_t max)
 {
     size_t n = MIN(in.n, max - 1);
-    for (size_t i = 0; i < n; i++) out[i] = in.p[i] >= 'a' && in.p[i] <= 'z' ? (char)(in.p[i] - 32) : (char)in.p[i];
+    for (size_t i = 0; i < n; i++) out[i] = (char)(in.p[i] >= 'a' && in.p[i] <= 'z' ? in.p[i] - 32 : in.p[i]);
     out[n] = 0;
 }
 

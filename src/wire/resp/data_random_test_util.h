@@ -252,7 +252,7 @@ static inline void random_bit(struct data_command *c, struct rng *r)
             /* A SET of a number below about -2^63 saturates to the maximum in Redis (its check overflows); here, as one
              * would expect, to the minimum. */
             int64_t v = some_i64(r);
-            if (op != 0) word_i64(c, op == 1 && v < -(1ll << 62) ? -(1ll << 40) : v);
+            if (op != 0) word_i64(c, op == 1 && v < -(1LL << 62) ? -(1LL << 40) : v);
         }
         break;
     }

@@ -378,7 +378,7 @@ static void unknown_subcommand(const struct command *command, struct bytes sub, 
     size_t n = strlen(command->name);
     for (size_t i = 0; i <= n; i++) {
         char ch = command->name[i];
-        upper[i] = ch >= 'a' && ch <= 'z' ? (char)(ch - 32) : ch;
+        upper[i] = (char)(ch >= 'a' && ch <= 'z' ? ch - 32 : ch);
     }
     resp_put_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)MIN(sub.n, 128), (const char *)sub.p,
                     upper);
@@ -622,10 +622,11 @@ static void input_append(struct resp_conn *c, struct bytes data)
         c->in.n = have;
         c->in_at = 0;
     }
-    /* While a large argument arrives, the buffer doubles, but not beyond what that argument needs. */
+    /* While a large argument arrives, the buffer grows to eight times what came, but not beyond what that argument needs: each
+     * time it grows all is copied, and memory that was not written to yet costs nothing. */
     size_t needs = resp_parse_needs(&c->parser, have);
     if (c->in.cap - c->in.n < data.n && needs > data.n) {
-        c->in.cap = MAX(c->in.n + data.n, MIN(MAX(2 * c->in.cap, INPUT_AHEAD), c->in.n + needs));
+        c->in.cap = MAX(c->in.n + data.n, MIN(MAX(8 * c->in.n, INPUT_AHEAD), c->in.n + needs));
         c->in.p = mem_realloc(c->in.p, c->in.cap);
     }
     buf_put_bytes(&c->in, data);

@@ -1207,8 +1207,7 @@ static void test_client_commands_see_all_shards(void **state)
 
     struct fake_stream *w = client_new(&b);
     ask(w, "multi\r\nclient list\r\nexec\r\n",
-        "+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous "
-        "errors.\r\n");
+        "+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous errors.\r\n");
     resp_door_free(doors.all[1]);
     bed_close(&b);
     struct fake_stream *all[] = {s, t, u, v, w};

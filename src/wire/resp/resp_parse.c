@@ -136,9 +136,12 @@ static int hex_digit(uint8_t c)
 /* One backslash escape inside double quotes; s is behind the backslash. Returns how many bytes it took. */
 static size_t unescape(const uint8_t *s, const uint8_t *end, uint8_t *out)
 {
-    if (end - s >= 3 && s[0] == 'x' && hex_digit(s[1]) >= 0 && hex_digit(s[2]) >= 0) {
-        *out = (uint8_t)(hex_digit(s[1]) << 4 | hex_digit(s[2]));
-        return 3;
+    if (end - s >= 3 && s[0] == 'x') {
+        int high = hex_digit(s[1]), low = hex_digit(s[2]);
+        if (high >= 0 && low >= 0) {
+            *out = (uint8_t)(high << 4 | low);
+            return 3;
+        }
     }
     switch (s[0]) {
     case 'n': *out = '\n'; break;
