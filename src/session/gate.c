@@ -17,6 +17,8 @@
 #include "replica/host.h"
 
 #define TICK_NS          (10 * NS_PER_MS)
+#define TAG_BITS         8 /* of a request id on the mesh: which attempt it is; the rest is the flight */
+#define TAGS             (1u << TAG_BITS)
 #define BACKOFF_MIN      (2 * NS_PER_MS)
 #define BACKOFF_MAX      (100 * NS_PER_MS)
 #define BULK_BYTES       (64u << 10) /* larger requests take the bulk lane */
@@ -56,9 +58,11 @@ struct flight {
     enum flight_state state;
     store_addr_t target;
     uint64_t sent_ns, retry_ns, backoff_ns;
-    unsigned sends; /* attempts whose end has not been heard of */
-    bool unknown;   /* an attempt may have been executed */
-    bool abandoned; /* `here` is with a replica, but the request was answered */
+    unsigned sends;                /* attempts whose end has not been heard of */
+    unsigned tag;                  /* of the last attempt by the mesh; modulo TAGS */
+    uint64_t open_tags[TAGS / 64]; /* attempts by the mesh that were not answered */
+    bool unknown;                  /* an attempt may have been executed */
+    bool abandoned;                /* `here` is with a replica, but the request was answered */
     struct buf op;
     size_t body_n; /* not 0: op was made of the request's body, of so many bytes */
 };
@@ -207,6 +211,11 @@ static store_addr_t choose(struct gate *g, struct place *p)
 static void dispatch(struct flight *f);
 static void encode_op(struct flight *f);
 
+static bool is_forgotten(const struct flight *f, struct bytes result)
+{
+    return result.n == 9 && result.p[0] == 'W' && f->request->kind == REQUEST_WRITE;
+}
+
 /* The partition does not know this gate's session (any more), and has forgotten some. If this was the only attempt it was not
  * executed, for it was refused; so it is sent as an op made after that. If there were others, one of them may have been. */
 static void on_forgotten(struct flight *f, struct bytes result)
@@ -218,6 +227,7 @@ static void on_forgotten(struct flight *f, struct bytes result)
         return;
     }
     f->sends = 0;
+    memset(f->open_tags, 0, sizeof f->open_tags);
     unqueue(f);
     f->state = FLIGHT_NEW;
     encode_op(f);
@@ -231,7 +241,7 @@ static void on_outcome(struct flight *f, enum status st, bool maybe, store_addr_
     uint64_t now = env_now_ns(g->env);
     if (st == ST_OK) {
         if (f->target != 0) learn_leader(g, p, f->target);
-        if (result.n == 9 && result.p[0] == 'W' && f->request->kind == REQUEST_WRITE) on_forgotten(f, result);
+        if (is_forgotten(f, result)) on_forgotten(f, result);
         else finish(f, ST_OK, result, NULL);
         return;
     }
@@ -341,7 +351,8 @@ static void dispatch(struct flight *f)
     if (replica != NULL && try_here(f, replica, now)) return;
     struct buf head = {0};
     bool bulk = f->op.n > BULK_BYTES;
-    struct request_head q = {.request_id = f->id,
+    f->tag = (f->tag + 1) % TAGS;
+    struct request_head q = {.request_id = f->id << TAG_BITS | f->tag,
                              .life = g->life,
                              .attempt = next_attempt(g, f->target, bulk),
                              .bulk = bulk,
@@ -364,6 +375,7 @@ static void dispatch(struct flight *f)
     }
     g->stats.forwarded++;
     f->sends++;
+    f->open_tags[f->tag / 64] |= 1ull << f->tag % 64;
     f->state = FLIGHT_SENT;
     f->sent_ns = now;
     list_push_back(&g->sent, &f->queue);
@@ -514,13 +526,25 @@ bool gate_read_now(struct gate *g, const struct request *r, struct buf *out)
     return true;
 }
 
+/* Is this the first answer to that attempt? The network may bring it again, long after it was acted upon. */
+static bool first_answer(struct flight *f, unsigned tag)
+{
+    uint64_t bit = 1ull << tag % 64;
+    bool open = (f->open_tags[tag / 64] & bit) != 0;
+    f->open_tags[tag / 64] &= ~bit;
+    return open;
+}
+
 void gate_deliver(struct gate *g, const struct mesh_frame *frame)
 {
     struct reply_head p;
     if (!reply_decode(frame->body, &p)) return;
-    struct flight *f = map_get(&g->flights, p.request_id);
+    struct flight *f = map_get(&g->flights, p.request_id >> TAG_BITS);
     /* An answer to an attempt given up on is as good as one to the last: the op id is the same. */
     if (f == NULL || f->place == NULL || f->place->partition_id != p.partition_id || f->state == FLIGHT_HERE) return;
+    /* A refusal ends the attempt that it is of, and no other. What was done was done, however often it is said. */
+    bool refused = p.status != ST_OK || is_forgotten(f, p.result);
+    if (!first_answer(f, (unsigned)(p.request_id % TAGS)) && refused) return;
     if (f->state == FLIGHT_WAIT && p.status != ST_OK) return;
     if (store_addr_node(f->target) != frame->from_node) {
         if (f->state == FLIGHT_SENT && p.status != ST_OK) return;
@@ -747,7 +771,7 @@ struct gate *gate_new(const struct gate_options *options)
     g->env = env_loop_env(options->loop);
     g->map_stale = true;
     g->life = env_random_u64(g->env) | 1;
-    g->id_next = env_random_u64(g->env); /* a late answer to a former life must find nothing */
+    g->id_next = env_random_u64(g->env) >> TAG_BITS; /* a late answer to a former life must find nothing */
     list_init(&g->all);
     list_init(&g->sent);
     list_init(&g->waiting);

@@ -342,6 +342,41 @@ static void test_forgotten_session(void **state)
     assert_int_equal(t->request.status, ST_OK);
 }
 
+/* A refusal that comes twice ends one attempt. Taken for the answer to the next one, which may be executed, it would have the
+ * op made anew: executed twice. (Found by `cairn sim --profile copies`.) */
+static void refused_twice(struct test *t, bool forgotten)
+{
+    own(t, HERE, 4);
+    t->answer = forgotten ? ST_OK : ST_NOT_LEADER;
+    t->hint = forgotten ? 0 : store_addr(HERE, 1);
+    if (forgotten) result_forgotten(&t->result, 77);
+    submit(t, REQUEST_WRITE);
+    for (int i = 0; i < 100 && t->asked == 0; i++) fake_turn(t->env);
+    assert_int_equal(t->asked, 1);
+    t->silent = true;
+    struct request_head first = t->last;
+    fake_advance(t->env, 100 * NS_PER_MS);
+    assert_int_equal(t->asked, 2);
+    struct request_head second = t->last;
+    assert_true(first.request_id != second.request_id);
+    for (int i = 0; i < 3; i++) {
+        t->last = first;
+        reply(t, t->answer, t->hint);
+        fake_advance(t->env, 100 * NS_PER_MS);
+        assert_int_equal(t->asked, 2);
+        assert_int_equal(t->done, 0);
+    }
+    t->last = second;
+    buf_clear(&t->result);
+    reply(t, ST_OK, 0);
+    fake_run(t->env);
+    assert_int_equal(t->done, 1);
+    assert_int_equal(t->request.status, ST_OK);
+}
+
+static void test_forgotten_twice(void **state) { refused_twice(*state, true); }
+static void test_not_leader_twice(void **state) { refused_twice(*state, false); }
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static void submit_large(struct test *t, size_t n)
@@ -367,7 +402,8 @@ static void test_refused_later(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_news_order),         TEST(test_news_of_a_moved_replica),
+    const struct CMUnitTest tests[] = {TEST(test_forgotten_twice),    TEST(test_not_leader_twice),
+                                       TEST(test_news_order),         TEST(test_news_of_a_moved_replica),
                                        TEST(test_silence_is_no_news), TEST(test_late_refusal),
                                        TEST(test_old_hint),           TEST(test_deadlines),
                                        TEST(test_lost_partition),     TEST(test_forgotten_session),
