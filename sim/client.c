@@ -140,6 +140,12 @@ static unsigned first_step(const struct client *c, struct buf *b)
         snprintf(arg, sizeof arg, "%" PRId64, LONG_BASE + r->arg);
         command(b, 4, "SETRANGE", text, "0", arg, NULL);
         return 1;
+    case SIM_LONG_SET: /* above the limits of frames, batches, pieces and turns */
+        buf_printf(b, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%d\r\n", strlen(text), text, SIM_LONG_WHOLE);
+        buf_printf(b, "%" PRId64, LONG_BASE + r->arg);
+        memset(buf_extend(b, SIM_LONG_WHOLE - SIM_LONG_NUMBER), 'w', SIM_LONG_WHOLE - SIM_LONG_NUMBER);
+        buf_put_bytes(b, BYTES_LIT("\r\n"));
+        return 1;
     case SIM_LONG_FAR:
         snprintf(arg, sizeof arg, "%" PRId64, LONG_BASE + r->arg);
         command(b, 4, "SETRANGE", text, "65530", arg, NULL);
@@ -425,6 +431,7 @@ static const uint8_t *weights_of(const struct client *c)
          [SIM_LONG_APPEND] = 12,
          [SIM_LONG_FAR] = 3,
          [SIM_LONG_DELETE] = 1,
+         [SIM_LONG_SET] = 4,
          [SIM_LONG_READ] = 20,
          [SIM_LONG_BOTH] = 12},
     };

@@ -270,6 +270,8 @@ static void shrink_limits(struct sim_cluster *c)
     if (rng_chance(rng, 2)) l->window_sessions_max = 2 + (uint32_t)rng_below(rng, 8);
     l->batch_ops_max = 1 + (uint32_t)rng_below(rng, 64);
     l->apply_bytes_per_turn = 256 + (uint32_t)rng_below(rng, 65536);
+    l->put_bytes_per_turn = 4096 + (uint32_t)rng_below(rng, 65536);
+    l->batch_bytes_max = 4096 + (uint32_t)rng_below(rng, 262144);
     l->scrub_ns = NS_PER_S + rng_below(rng, 8 * NS_PER_S);
     l->sweep_ns = 200 * NS_PER_MS + rng_below(rng, NS_PER_S);
 }

@@ -93,6 +93,10 @@ bool sim_apply(const struct sim_record *r, struct sim_cells *c)
         c->a = r->arg;
         if (c->b == CELL_ABSENT || c->b < SIM_LONG_NUMBER) c->b = SIM_LONG_NUMBER;
         return fits(r, r->b, c->b);
+    case SIM_LONG_SET:
+        c->a = r->arg;
+        c->b = SIM_LONG_WHOLE;
+        return true;
     case SIM_LONG_APPEND: c->b = plus(c->b, SIM_LONG_CHUNK); return fits(r, r->b, c->b);
     case SIM_LONG_FAR:
         if (c->b == CELL_ABSENT || c->b < SIM_LONG_FAR_END) c->b = SIM_LONG_FAR_END;

@@ -44,10 +44,11 @@ enum sim_op {
     SIM_LONG_READ,   /* GETRANGE → a */
     SIM_LONG_BOTH,   /* MULTI GETRANGE STRLEN EXEC → a, b */
     SIM_CLEAR,       /* DEL of the hash: a = b = absent → 1 if any was there, else 0 */
+    SIM_LONG_SET,    /* SET of SIM_LONG_WHOLE bytes: a = arg, b = so many */
     SIM_OP_COUNT
 };
 
-enum { SIM_LONG_NUMBER = 12, SIM_LONG_CHUNK = 1000, SIM_LONG_FAR_END = 65542 }; /* bytes */
+enum { SIM_LONG_NUMBER = 12, SIM_LONG_CHUNK = 1000, SIM_LONG_FAR_END = 65542, SIM_LONG_WHOLE = 150000 }; /* bytes */
 
 enum sim_outcome { SIM_OPEN, SIM_OK, SIM_UNKNOWN, SIM_FAILED };
 
