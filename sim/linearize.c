@@ -180,6 +180,7 @@ static bool visit(struct search *s, const struct sim_cells *c)
     }
     for (size_t e = at->entry; e != NONE; e = s->entry_next[e]) {
         bool part = true;
+        ASSERT(s->entry_bits != NULL); /* there is an entry */
         for (size_t i = 0; i < words && part; i++) part = (s->entry_bits[e * words + i] & ~s->unknown.bits[i]) == 0;
         if (part) return false;
     }

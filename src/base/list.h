@@ -32,7 +32,7 @@ static inline struct link *list_next(const struct list *l, const struct link *k)
 
 static inline void link_insert_after(struct link *at, struct link *k)
 {
-    ASSERT(!link_linked(k));
+    ASSERT(at != NULL && !link_linked(k));
     k->prev = at;
     k->next = at->next;
     at->next->prev = k;
