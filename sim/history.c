@@ -14,9 +14,9 @@
 const char *sim_op_name(enum sim_op op)
 {
     static const char *const names[SIM_OP_COUNT] = {
-        "read",        "write",      "write-ttl",   "incr",      "delete",     "getset", "cas",  "incr-both",
-        "read-both",   "incr-float", "set-nx",      "set-xx",    "set-nx-get", "rename", "copy", "long-write",
-        "long-append", "long-far",   "long-delete", "long-read", "long-both",  "clear"};
+        "read",        "write",      "write-ttl",   "incr",      "delete",     "getset", "cas",     "incr-both",
+        "read-both",   "incr-float", "set-nx",      "set-xx",    "set-nx-get", "rename", "copy",    "long-write",
+        "long-append", "long-far",   "long-delete", "long-read", "long-both",  "clear",  "long-set"};
     return (unsigned)op < SIM_OP_COUNT ? names[op] : "?";
 }
 
