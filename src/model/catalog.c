@@ -57,6 +57,14 @@ const struct catalog_node *catalog_node(const struct catalog *c, uint64_t id)
 
 const struct catalog_partition *catalog_partition(const struct catalog *c, uint64_t id)
 {
+    /* They are in the order of table and slot, in which a table's partitions got their ids, too, when it was made. */
+    size_t lo = 0, hi = c->partition_count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (c->partitions[mid].id < id) lo = mid + 1;
+        else hi = mid;
+    }
+    if (lo < c->partition_count && c->partitions[lo].id == id) return &c->partitions[lo];
     for (size_t i = 0; i < c->partition_count; i++)
         if (c->partitions[i].id == id) return &c->partitions[i];
     return NULL;
