@@ -32,7 +32,6 @@ lease_read_before_own_term  caches     40
 clean_wrong_incarnation     hashes     5
 absent_has_no_version       watches    5
 forgotten_taken_for_new     copies     15
-copies_are_attempts         copies     60
 lease_by_old_clock          pauses     10
 commit_old_term_by_count    figure8    20
 '

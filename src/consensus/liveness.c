@@ -92,9 +92,7 @@ static void lapse(struct liveness_peer *p)
 
 static hlc_t bound_wanted(const struct liveness *l, hlc_t limit)
 {
-    uint64_t late_ms = l->options.bound_late_ms;
-    hlc_t enough = l->bound_durable + hlc_from_ms(late_ms);
-    if (limit == 0 || limit + hlc_from_ms(late_ms != 0 ? 0 : LIVENESS_BOUND_AHEAD_MS / 2) <= enough) return 0;
+    if (limit == 0 || limit + hlc_from_ms(LIVENESS_BOUND_AHEAD_MS / 2) <= l->bound_durable) return 0;
     return limit + hlc_from_ms(LIVENESS_BOUND_AHEAD_MS);
 }
 

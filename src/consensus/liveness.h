@@ -34,7 +34,7 @@ static inline store_addr_t store_addr(uint64_t node_id, uint16_t store) { return
 static inline uint64_t store_addr_node(store_addr_t a) { return a >> 16; }
 static inline uint16_t store_addr_store(store_addr_t a) { return (uint16_t)a; }
 
-/* A durable bound is asked for this far ahead of the limit, so that the disk is not asked per limit. */
+/* A durable bound is asked for this far ahead of the limit, so that the disk is asked about twice a second, not per limit. */
 #define LIVENESS_BOUND_AHEAD_MS 500
 
 struct liveness_options {
@@ -44,9 +44,6 @@ struct liveness_options {
     uint64_t lease_ns;    /* how long support lasts */
     uint64_t drift_ns;    /* taken off the holder's side */
     uint64_t interval_ns; /* between heartbeats */
-    uint64_t
-        bound_late_ms; /* how far the limit may be above the bound before a higher bound is asked for: less than how
-                             * far limits are asked ahead of the clock, and the disk is asked less often */
 };
 
 /* The two messages. Encoded by liveness_encode / liveness_decode into a mesh frame's body. */

@@ -57,7 +57,8 @@ static enum status decode_entry(struct reader *r, const struct raft_message *m, 
     if (kind == ENTRY_CONF && !raft_config_decode(data, &config)) return malformed(err, "bad configuration");
     if (data.n > UINT32_MAX) return malformed(err, "entry too large");
     bool last = r->p == r->end; /* so nothing else of the buffer is needed */
-    if (last && whole != NULL && data.n >= RAFT_TAKE_BYTES) *out = entry_new_taking(kind, index, term, ts, data, whole);
+    if (last && whole != NULL && data.n >= RAFT_TAKE_BYTES && whole->cap / 2 <= data.n)
+        *out = entry_new_taking(kind, index, term, ts, data, whole);
     else *out = entry_new(kind, index, term, ts, data);
     return ST_OK;
 }

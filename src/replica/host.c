@@ -491,8 +491,7 @@ enum status host_open(const struct host_options *options, struct host **out, str
                                     .start_ns = host_now(h),
                                     .lease_ns = h->limits.lease_ns,
                                     .drift_ns = h->limits.drift_ns,
-                                    .interval_ns = h->limits.beat_ns,
-                                    .bound_late_ms = h->limits.hlc_ahead_ms / 2};
+                                    .interval_ns = h->limits.beat_ns};
     liveness_init(&h->liveness, &live, log_bound(h->log));
     stage_init(&h->stage, h->rows);
     h->flushed_ns = host_now(h);

@@ -127,8 +127,9 @@ void request_on_frame(struct host *h, const struct mesh_frame *f)
             m->node = f->from_node;
             m->endpoint = endpoint;
             struct bytes kept = q.op;
-            bool taken = f->whole != NULL && q.op.n > LARGE_OP;
-            if (taken) { /* the frame's buffer instead of a copy */
+            bool taken = f->whole != NULL && q.op.n > LARGE_OP &&
+                         f->whole->cap / 2 <= q.op.n; /* not for a part of it */
+            if (taken) {                              /* the frame's buffer instead of a copy */
                 m->op = *f->whole;
                 *f->whole = (struct buf){0};
             } else {

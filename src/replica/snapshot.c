@@ -572,6 +572,7 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
     s->next++;
     s->active_ns = host_now(h);
     receive_next(s);
+    host_wake(r); /* what it waits for now decides when a tick looks at it */
 }
 
 /* ---- time ---- */

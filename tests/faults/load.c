@@ -91,7 +91,7 @@ static struct history history;
 static uint32_t live[OBJECTS_LIVE], live_ops[OBJECTS_LIVE], objects;
 static uint8_t *inserts; /* enum sim_outcome of each */
 static uint32_t insert_count;
-static int64_t next_value = 1;
+static int64_t next_value; /* multiples of SIM_VALUE_STEP: the checker tells writes apart by them */
 static uint64_t random_state = 88172645463325252u;
 static uint64_t start_ns, write_ok_ns, gap_ns, gap_at_ns, worst_gap_ns, worst_client_gap_ns;
 static struct {
@@ -227,7 +227,7 @@ static void pick_object(struct client *c)
         live[slot] = objects++;
         live_ops[slot] = 1;
     }
-    c->op = (struct sim_record){.process = c->index, .object = live[slot], .arg = next_value++};
+    c->op = (struct sim_record){.process = c->index, .object = live[slot], .arg = next_value += SIM_VALUE_STEP};
     if (options.writers) {
         c->op.op = draw(10) == 0 && !c->retry ? SIM_READ : SIM_WRITE;
         return;
