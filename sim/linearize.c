@@ -335,7 +335,8 @@ static void find_bases(struct search *s, const struct sim_record *const *ops, si
     s->told_of = mem_zalloc((count + 1) * sizeof *s->told_of);
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
-        ASSERT(ops[i]->arg % SIM_VALUE_STEP == 0); /* rule 5 takes values of one write for another's otherwise */
+        ASSERT(ops[i]->arg < SIM_VALUE_STEP ||
+               ops[i]->arg % SIM_VALUE_STEP == 0); /* rule 5 takes values of one write for another's otherwise */
         if (ops[i]->arg >= SIM_VALUE_STEP) s->bases[n++] = ops[i]->arg / SIM_VALUE_STEP;
         s->is_long = s->is_long || (ops[i]->op >= SIM_LONG_WRITE && ops[i]->op <= SIM_LONG_BOTH);
     }
