@@ -409,7 +409,7 @@ static void on_answer(struct env_task *task)
     for (struct link *k; (k = list_pop_front(&g->answered)) != NULL;) {
         struct flight *f = CONTAINER_OF(k, struct flight, queue);
         if (g->stopped) give_up(f, "the node is stopping");
-        else if (g->stats.under_way > g->options.requests_max)
+        else if (f->place == NULL || g->stats.under_way > g->options.requests_max)
             finish(f, ST_OVERLOADED, (struct bytes){0},
                    "too many requests are under way on this node: try again later");
         else dispatch(f);
