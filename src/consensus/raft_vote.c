@@ -9,8 +9,9 @@
 #include "consensus/raft_internal.h"
 
 #define SYNCS_PER_ELECTION 4 /* the candidate's, the voters', and the first entry's, with some room */
-#define TURNS_PER_ELECTION \
-    8 /* of replicas that lost their leader at the same time: a turn is enough for two syncs and more */
+/* Turns of replicas that lost their leader at the same time. Where syncs are slow a turn may end before the vote of the one
+ * before is on its disk: that one's term is higher already, so it loses nothing to who asks for pre-votes then. */
+#define TURNS_PER_ELECTION 8
 
 uint64_t raft_election_timeout(const struct raft *r)
 {
