@@ -118,9 +118,19 @@ static bool do_the_same(const struct search *s, const struct sim_record *x, cons
     case SIM_SET_NX:
     case SIM_SET_XX:
     case SIM_SET_NX_GET:
-    case SIM_LONG_WRITE: return as_seen(s, x->arg) == as_seen(s, y->arg);
-    case SIM_CAS: return false; /* each tells what it saw */
-    default: return true;
+    case SIM_LONG_WRITE:
+    case SIM_LONG_SET: return as_seen(s, x->arg) == as_seen(s, y->arg);
+    case SIM_INCR:
+    case SIM_INCR_FLOAT:
+    case SIM_BOTH:
+    case SIM_DELETE:
+    case SIM_RENAME:
+    case SIM_COPY:
+    case SIM_CLEAR:
+    case SIM_LONG_APPEND:
+    case SIM_LONG_FAR:
+    case SIM_LONG_DELETE: return true;
+    default: return false; /* SIM_CAS: each tells what it saw */
     }
 }
 
@@ -338,7 +348,8 @@ static void find_bases(struct search *s, const struct sim_record *const *ops, si
         ASSERT(ops[i]->arg < SIM_VALUE_STEP ||
                ops[i]->arg % SIM_VALUE_STEP == 0); /* rule 5 takes values of one write for another's otherwise */
         if (ops[i]->arg >= SIM_VALUE_STEP) s->bases[n++] = ops[i]->arg / SIM_VALUE_STEP;
-        s->is_long = s->is_long || (ops[i]->op >= SIM_LONG_WRITE && ops[i]->op <= SIM_LONG_BOTH);
+        s->is_long = s->is_long || (ops[i]->op >= SIM_LONG_WRITE && ops[i]->op <= SIM_LONG_BOTH) ||
+                     ops[i]->op == SIM_LONG_SET;
     }
     qsort(s->bases, n, sizeof *s->bases, by_value);
     for (size_t i = 0; i < n; i++)

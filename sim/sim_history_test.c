@@ -215,7 +215,7 @@ static void make_history(struct rng *rng, struct made *m, size_t count, unsigned
                                         SIM_BOTH, SIM_READ_BOTH, SIM_SET_NX, SIM_RENAME, SIM_COPY},
                                        {SIM_READ, SIM_READ, SIM_WRITE, SIM_INCR, SIM_INCR_FLOAT, SIM_DELETE, SIM_BOTH,
                                         SIM_READ_BOTH, SIM_SET_NX, SIM_CLEAR, SIM_SET_XX, SIM_SET_NX_GET},
-                                       {SIM_LONG_WRITE, SIM_LONG_WRITE, SIM_LONG_APPEND, SIM_LONG_APPEND, SIM_LONG_FAR,
+                                       {SIM_LONG_WRITE, SIM_LONG_WRITE, SIM_LONG_SET, SIM_LONG_APPEND, SIM_LONG_FAR,
                                         SIM_LONG_DELETE, SIM_LONG_READ, SIM_LONG_READ, SIM_LONG_BOTH, SIM_LONG_BOTH,
                                         SIM_LONG_APPEND, SIM_LONG_READ}};
     uint64_t free_ns[16] = {0};

@@ -6,6 +6,8 @@
  * Receiver: adds the rows to an ingest file on a worker; with the last chunk the file replaces the partition's rows, applied
  *           row and windows at once, durably; only then does the log restart after the snapshot's index. A crash between the
  *           two leaves an applied row ahead of the log, which opening repairs (host.c).
+ * Loss:     a chunk or an ack that is lost with a connection is found by a probe, which is a chunk without rows, sent after a
+ *           second of silence. It comes after all chunks that are on their way, so what is missing then is lost.
  * Chunk:    partition u64 | from u64 | to u64 (replica ids) | snapshot id u64 | sequence u32 | flags u8 | in the first:
  *           header | rows: lp key, lp value, …
  * Header:   index u64 | term u64 | ts u64 | keys u64 | expires u64 | garbage u64 | last delete u64 | forgotten u64 |
@@ -22,11 +24,13 @@
 #define CHUNK_FIRST   1
 #define CHUNK_LAST    2
 #define CHUNK_HISTORY 4 /* with FIRST: the partition has, or had, history */
-#define CHUNK_FLAGS   7
+#define CHUNK_PROBE   8 /* no rows; the sequence is that of the chunk to come */
+#define CHUNK_FLAGS   15
 
 enum ack_status { ACK_OK, ACK_FAILED, ACK_INSTALLED };
 
-#define IDLE_NS (10 * NS_PER_S)
+#define PROBE_NS NS_PER_S
+#define IDLE_NS  (10 * NS_PER_S)
 
 /* ---- sending ---- */
 
@@ -42,7 +46,7 @@ struct snapshot_send {
     bool history;
     uint32_t sequence, acked; /* chunks sent, acknowledged */
     bool job_running, read_all, unsent, failed;
-    uint64_t active_ns;
+    uint64_t active_ns, probed_ns;
 };
 
 static void send_free(struct snapshot_send *s)
@@ -130,7 +134,20 @@ static void send_chunk(struct snapshot_send *s)
                           MESH_SNAPSHOT_CHUNK, buf_view(&s->chunk)) == ST_OVERLOADED;
     if (s->unsent) return; /* snapshot_tick tries again */
     s->sequence++;
+    s->active_ns = host_now(h);
     send_next(s);
+}
+
+static void send_probe(struct snapshot_send *s)
+{
+    struct host *h = s->replica->host;
+    struct buf *b = &h->message;
+    buf_clear(b);
+    chunk_head(b, s->replica->partition_id, s->replica->replica_id, s->to, s->id, s->sequence);
+    buf_put_u8(b, CHUNK_PROBE);
+    mesh_send(h->mesh, store_addr_node(s->to_store), store_addr_store(s->to_store), MESH_BULK, MESH_SNAPSHOT_CHUNK,
+              buf_view(b));
+    s->probed_ns = host_now(h);
 }
 
 static void send_done(struct env_job *job)
@@ -269,7 +286,8 @@ struct snapshot_receive {
     struct engine_ingest *ingest;
     struct list chunks; /* waiting for the worker */
     struct chunk *current;
-    uint32_t next; /* sequence expected */
+    uint32_t next;  /* sequence expected */
+    uint32_t taken; /* chunks added to the ingest file */
     bool job_running, failed, finishing;
     uint64_t active_ns;
     struct error err;
@@ -282,15 +300,20 @@ struct snapshot_receive {
     struct buf applied_key, applied_row, lo, hi;
 };
 
-static void ack(struct snapshot_receive *s, uint32_t sequence, enum ack_status status)
+static void ack_to(struct replica *r, store_addr_t store, uint64_t to, uint64_t id, uint32_t sequence,
+                   enum ack_status status)
 {
-    struct host *h = s->replica->host;
+    struct host *h = r->host;
     struct buf *b = &h->message;
     buf_clear(b);
-    chunk_head(b, s->replica->partition_id, s->replica->replica_id, s->from, s->id, sequence);
+    chunk_head(b, r->partition_id, r->replica_id, to, id, sequence);
     buf_put_u8(b, (uint8_t)status);
-    mesh_send(h->mesh, store_addr_node(s->from_store), store_addr_store(s->from_store), MESH_URGENT, MESH_SNAPSHOT_ACK,
-              buf_view(b));
+    mesh_send(h->mesh, store_addr_node(store), store_addr_store(store), MESH_URGENT, MESH_SNAPSHOT_ACK, buf_view(b));
+}
+
+static void ack(struct snapshot_receive *s, uint32_t sequence, enum ack_status status)
+{
+    ack_to(s->replica, s->from_store, s->from, s->id, sequence, status);
 }
 
 static void receive_free(struct snapshot_receive *s)
@@ -474,6 +497,7 @@ static void receive_done(struct env_job *job)
         return;
     }
     if (!last) {
+        s->taken++;
         ack(s, sequence, ACK_OK);
         receive_next(s);
         return;
@@ -563,14 +587,25 @@ void snapshot_on_chunk(struct host *h, const struct mesh_frame *f)
             return;
         }
     }
-    if (s == NULL || s->id != id || s->from != from || sequence != s->next || s->failed) return;
+    bool known = s != NULL && s->id == id && s->from == from;
+    if (!known && (flags & CHUNK_PROBE)) {
+        store_addr_t from_store = replica_leader_store(r);
+        if (store_addr_node(from_store) == f->from_node) ack_to(r, from_store, from, id, sequence, ACK_FAILED);
+    }
+    if (!known || s->failed) return;
+    s->active_ns = host_now(h);
+    if (sequence > s->next) {
+        receive_abort(s, "a chunk was lost");
+        return;
+    }
+    if (flags & CHUNK_PROBE) ack(s, s->taken - 1, ACK_OK); /* with none taken it says only that this end is alive */
+    if (sequence != s->next || (flags & CHUNK_PROBE)) return;
     struct chunk *c = mem_zalloc(sizeof *c);
     c->sequence = sequence;
     c->flags = flags;
     buf_put_bytes(&c->rows, reader_bytes(&in, reader_left(&in)));
     list_push_back(&s->chunks, &c->link);
     s->next++;
-    s->active_ns = host_now(h);
     receive_next(s);
     host_wake(r); /* what it waits for now decides when a tick looks at it */
 }
@@ -584,6 +619,7 @@ void snapshot_tick(struct replica *r, uint64_t now)
         if (s == NULL || s->job_running) continue;
         if (s->unsent) send_chunk(s);
         if (now > s->active_ns + IDLE_NS) send_end(s, false);
+        else if (!s->unsent && now > MAX(s->active_ns, s->probed_ns) + PROBE_NS) send_probe(s);
     }
     if (r->receive == NULL) return;
     if (now > r->receive->active_ns + IDLE_NS) receive_abort(r->receive, "the sender fell silent");
