@@ -35,6 +35,7 @@ struct control {
     struct env_task reload;
     struct env_worker *worker;
     bool saving, save_again, stopped;
+    uint64_t saved_epoch;
     struct buf message;
 };
 
@@ -120,6 +121,10 @@ static void save_done(struct env_job *job)
     if (s->status != ST_OK && s->status != ST_STOPPED)
         diag(DIAG_WARN, "catalog.save_failed epoch=%llu why=\"%s\"", (unsigned long long)s->catalog->epoch,
              s->err.text);
+    if (s->status == ST_OK) {
+        c->saved_epoch = s->catalog->epoch;
+        c->options.saved(c->options.ctx, s->catalog);
+    }
     catalog_unref(s->catalog);
     mem_free(s);
     c->saving = false;
@@ -381,6 +386,7 @@ static void on_tick(struct env_timer *timer)
     uint64_t now = env_now_ns(c->env);
     control_meta_changed(c);
     send_reports(c);
+    if (c->saved_epoch < c->catalog->epoch && !c->saving) save(c); /* it failed the last time */
     /* A new leader first listens: what it has not heard of yet is not dead. */
     if (c->led_term != 0 && now - c->led_since_ns > 2 * c->options.report_ns) make_plans(c);
     env_timer_start(&c->tick, c->options.report_ns);
@@ -430,6 +436,7 @@ struct control *control_new(const struct control_options *options, struct catalo
     c->options = *options;
     c->env = env_loop_env(options->loop);
     c->catalog = catalog_ref(first);
+    c->saved_epoch = first->epoch;
     c->reload.run = on_reload;
     c->worker = env_worker_new(c->env, "catalog", 1);
     env_timer_init(options->loop, &c->tick, on_tick);

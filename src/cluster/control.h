@@ -4,6 +4,8 @@
  * Purpose:    every node tells the nodes of the meta group, a few times a second, which catalog it has and which partitions it
  *             leads. Meta's leader answers with what is newer, remembers who is alive, and proposes the next changes
  *             (plan.h). The copy is kept in a file, so that a node finds its replicas and its peers after a restart.
+ *             Replicas are made and dropped by a catalog that is in the file, and by no other: after a crash the node must
+ *             neither forget one that has voted, nor know one whose votes it has thrown away.
  * Threading:  shard 0 (the meta partition's replicas are on store 0 of their nodes). Catalogs are published as counted,
  *             immutable snapshots.
  * Errors:     a copy that can't be written is reported and tried again; a damaged one is an error at start. */
@@ -28,6 +30,8 @@ struct control_options {
     struct replica *(*meta)(void *ctx); /* partition 1's replica, NULL if it is not here */
     /* A newer catalog is here; take a reference to keep it. */
     void (*publish)(void *ctx, struct catalog *c);
+    /* This one is in the copy on disk; likewise. Not each that was published: one of them, and all that came before. */
+    void (*saved)(void *ctx, struct catalog *c);
     /* Who leads a partition in a term, as meta has heard; said again with every answer of meta. */
     void (*leader)(void *ctx, uint64_t partition_id, store_addr_t leader, uint64_t term);
     /* Proposes a catalog op; body is borrowed. The outcome comes through the catalog. */
@@ -35,6 +39,7 @@ struct control_options {
     void *ctx;
 };
 
+/* first is published and saved already, if it is of epoch 1 or later. */
 struct control *control_new(const struct control_options *options, struct catalog *first);
 /* On its loop: from here on it does nothing. NULL is fine, and so is a second time. */
 void control_stop(struct control *c);

@@ -93,6 +93,12 @@ static void publish(void *ctx, struct catalog *c)
     for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_set_catalog, catalog_ref(c));
 }
 
+static void saved(void *ctx, struct catalog *c)
+{
+    struct node *n = ctx;
+    for (uint16_t i = 0; i < n->shard_count; i++) node_on_shard(n, i, shard_catalog_saved, catalog_ref(c));
+}
+
 struct leader_news {
     uint64_t partition_id, term;
     store_addr_t leader;
@@ -138,11 +144,14 @@ void node_make_control(struct node *n, struct catalog *first)
                                       .silent_ns = 2 * NS_PER_S,
                                       .meta = meta_replica,
                                       .publish = publish,
+                                      .saved = saved,
                                       .leader = leader_heard,
                                       .propose = propose,
                                       .ctx = n};
     n->control = control_new(&options, first);
-    if (first->epoch != 0) publish(n, first);
+    if (first->epoch == 0) return;
+    publish(n, first);
+    saved(n, first);
 }
 
 /* ---- ready ---- */

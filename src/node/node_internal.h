@@ -36,7 +36,8 @@ struct shard {
     struct host **hosts; /* of stores index, index + shards, …: by store / shards */
     size_t host_count;
     bool opened;             /* and may have replicas */
-    struct catalog *catalog; /* as last published here */
+    struct catalog *catalog; /* as last published here: where requests go, and what leaders do */
+    struct catalog *saved;   /* the last of them that is on disk: which replicas are here */
     struct env_timer tick;
     uint64_t stats_ns;
     size_t leaders_at;         /* whose leader is said again next */
@@ -91,7 +92,8 @@ void shard_open_doors(struct shard *s);                /* once the port is known
 void shard_open_stores(struct shard *s, void *unused); /* once the node has its id */
 void shard_go(struct shard *s,
               void *unused); /* once all stores are open, and the identity says so: opens the replicas */
-void shard_set_catalog(struct shard *s, void *arg); /* takes the reference to a catalog over */
+void shard_set_catalog(struct shard *s, void *arg);   /* takes the reference to a catalog over */
+void shard_catalog_saved(struct shard *s, void *arg); /* likewise */
 void shard_close(struct shard *s);
 void shard_free(struct shard *s);
 struct replica *shard_replica(struct shard *s, uint64_t partition_id);

@@ -4,6 +4,7 @@
 
 #include "base/diag.h"
 #include "base/mem.h"
+#include "base/mutation.h"
 #include "node/node_internal.h"
 #include "table/place.h"
 
@@ -335,7 +336,7 @@ static bool open_wanted(struct shard *s, struct host *h, const struct catalog_pa
 
 static void reconcile_replicas(struct shard *s)
 {
-    const struct catalog *c = s->catalog;
+    const struct catalog *c = MUTATION("replicas_by_unsaved_catalog") ? s->catalog : s->saved;
     if (c == NULL || c->epoch == 0 || !s->opened) return;
     s->reconciled = true;
     for (size_t i = 0; i < c->partition_count; i++) {
@@ -346,7 +347,7 @@ static void reconcile_replicas(struct shard *s)
         }
     }
     for (size_t k = 0; !s->strangers_dropped && k < s->host_count; k++)
-        host_drop_strangers(s->hosts[k], known_replica, s->catalog);
+        host_drop_strangers(s->hosts[k], known_replica, s->saved);
     s->strangers_dropped = true;
 }
 
@@ -373,7 +374,6 @@ void shard_set_catalog(struct shard *s, void *arg)
     mark_changed(s, s->catalog, c);
     catalog_unref(s->catalog);
     s->catalog = c;
-    s->strangers_dropped = false;
     /* Removed ones too: they have to be told. */
     for (size_t i = 0; i < c->node_count; i++)
         if (c->nodes[i].id != s->node->identity.node_id) {
@@ -381,7 +381,7 @@ void shard_set_catalog(struct shard *s, void *arg)
             mesh_set_incarnation(s->mesh, c->nodes[i].id, c->nodes[i].incarnation);
         }
     gate_set_catalog(s->gate, c);
-    reconcile_replicas(s);
+    if (MUTATION("replicas_by_unsaved_catalog")) reconcile_replicas(s);
     const struct catalog_node *self = catalog_node(c, s->node->identity.node_id);
     if (s->index == 0 && self != NULL && lineage_fenced(lineage_compare(&s->node->identity.lineage, self->incarnation)))
         node_fenced(s->node, self->incarnation);
@@ -390,6 +390,15 @@ void shard_set_catalog(struct shard *s, void *arg)
         node_fail(s->node, ST_DENIED,
                   "this node was removed from the cluster: to use the machine again, start it with an empty "
                   "data directory");
+}
+
+void shard_catalog_saved(struct shard *s, void *arg)
+{
+    struct catalog *c = arg;
+    catalog_unref(s->saved);
+    s->saved = c;
+    s->strangers_dropped = false;
+    reconcile_replicas(s);
 }
 
 /* ---- time ---- */
@@ -637,6 +646,7 @@ void shard_free(struct shard *s)
     for (size_t i = 0; i < s->host_count; i++) host_free(s->hosts[i]);
     mesh_free(s->mesh);
     catalog_unref(s->catalog);
+    catalog_unref(s->saved);
     map_deinit(&s->steer);
     mem_free(s->hosts);
     mem_free(s->stats);
