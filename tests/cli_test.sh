@@ -253,7 +253,8 @@ cp -r data data5; printf '\x63' | dd of=data5/identity bs=1 seek=4 conv=notrunc 
 expect 1 "'data5/identity' has format 99.*use the newer cairn" serve --listen 127.0.0.1:0 --data data5
 cp -r data data8; printf '\x63' | dd of=data8/catalog bs=1 seek=4 conv=notrunc status=none
 expect 1 "'data8/catalog' has format 99.*use the newer cairn" serve --listen 127.0.0.1:0 --data data8 --log-level error
-cp -r data data6; printf '\xff' | dd of=data6/identity bs=1 seek=20 conv=notrunc status=none
+cp -r data data6; was=$(od -An -tu1 -j20 -N1 data6/identity) # a random byte: it may be any
+printf "\\x$(printf %02x $((was ^ 255)))" | dd of=data6/identity bs=1 seek=20 conv=notrunc status=none
 expect 1 "'data6/identity' is damaged" serve --listen 127.0.0.1:0 --data data6
 rm -rf data7; cp -r data data7; rm -rf data7/store-0; "$cairn" serve --listen 127.0.0.1:0 --data other --log-level warn >o.out 2>&1 &
 other=$!
