@@ -31,7 +31,7 @@ skip_dir_sync               power      30
 lease_read_before_own_term  caches     40
 clean_wrong_incarnation     hashes     5
 absent_has_no_version       watches    5
-forgotten_taken_for_new     copies     40
+forgotten_taken_for_new     copies     30
 lease_by_old_clock          pauses     10
 commit_old_term_by_count    figure8    20
 '
