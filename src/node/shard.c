@@ -336,7 +336,7 @@ static bool open_wanted(struct shard *s, struct host *h, const struct catalog_pa
 
 static void reconcile_replicas(struct shard *s)
 {
-    const struct catalog *c = MUTATION("replicas_by_unsaved_catalog") ? s->catalog : s->saved;
+    struct catalog *c = MUTATION("replicas_by_unsaved_catalog") ? s->catalog : s->saved;
     if (c == NULL || c->epoch == 0 || !s->opened) return;
     s->reconciled = true;
     for (size_t i = 0; i < c->partition_count; i++) {
@@ -347,7 +347,7 @@ static void reconcile_replicas(struct shard *s)
         }
     }
     for (size_t k = 0; !s->strangers_dropped && k < s->host_count; k++)
-        host_drop_strangers(s->hosts[k], known_replica, s->saved);
+        host_drop_strangers(s->hosts[k], known_replica, c);
     s->strangers_dropped = true;
 }
 
